@@ -1,0 +1,46 @@
+// What the controller knows right now and keeps nowhere: published for the API to show. Written and read on the loop's
+// thread only; a restart starts it empty. Nothing decides by it except readiness.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "store/clock.h"
+
+namespace mayfly::store {
+
+struct EngineStatus {
+    std::string name;
+    std::string endpoint;  // "unix:///var/run/docker.sock"; no credentials
+    bool up = false;
+    std::string error;  // why it is not up, for people
+    UnixMs since_ms = 0;
+    std::string version;
+    std::string api_version;  // the one in use
+    std::string os_arch;
+    std::string default_runtime;
+    std::vector<std::string> runtimes;
+    std::vector<std::string> warnings;  // what the engine cannot do, known risks of its version
+    std::int64_t cpus = 0;
+    std::int64_t memory_bytes = 0;
+};
+
+struct LiveStatus {
+    bool recovered = false;  // the first full look after start is done
+    bool draining = false;   // stopping: nothing new is taken
+    bool disk_low = false;   // admission is held
+    bool disk_full = false;  // submissions are refused
+    std::string disk_message;
+    bool sweep_held = false;  // the sweep's brake is on
+    std::string sweep_message;
+    std::vector<EngineStatus> engines;
+    std::int64_t run_slots = 0;
+    std::int64_t run_slots_used = 0;
+    std::int64_t engine_work_slots = 0;
+    std::int64_t engine_work_slots_used = 0;
+    std::int64_t prepare_ahead = 0;
+    std::int64_t queued = 0;
+};
+
+}  // namespace mayfly::store

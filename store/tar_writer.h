@@ -1,0 +1,67 @@
+// Writes a plain, uncompressed POSIX tar (ustar, PAX headers only where a name or size needs one): the format of
+// input.tar and output.tar. We only ever send an engine tars that this class made.
+//
+// Entry sizes may be unknown in advance (a streamed upload): begin_file leaves room for the header, end_file goes back
+// and fills it in. So the target is a regular file, and files are at most 8 GiB - 1 unless the size was given.
+// Any failure sticks: later calls return it. Not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "store/error.h"
+#include "store/sha256.h"
+
+namespace mayfly::store {
+
+struct TarOwner {
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+};
+
+class TarWriter {
+public:
+    // `fd` is open for writing, empty, and stays the caller's.
+    explicit TarWriter(int fd) : fd_(fd) {}
+
+    Result<void> add_directory(std::string_view path, std::uint32_t mode, TarOwner owner, std::int64_t mtime_s);
+    Result<void> begin_file(std::string_view path, std::uint32_t mode, TarOwner owner, std::int64_t mtime_s);
+    Result<void> write(std::span<const std::byte> bytes);  // of the file begun
+
+    struct File {
+        std::int64_t offset = 0;  // of the first content byte in the tar
+        std::int64_t size = 0;
+        std::string sha256;
+    };
+    Result<File> end_file();
+    Result<File> add_file(std::string_view path, std::uint32_t mode, TarOwner owner, std::int64_t mtime_s,
+                          std::span<const std::byte> bytes);
+
+    // Two zero blocks. The caller fsyncs. Returns the size of the archive.
+    Result<std::int64_t> finish();
+    [[nodiscard]] std::int64_t bytes_written() const { return position_; }
+
+private:
+    Result<void> put(std::span<const std::byte> bytes);
+    Result<void> write_header(std::int64_t at, std::string_view path, char type, std::uint32_t mode, TarOwner owner,
+                              std::int64_t mtime_s, std::int64_t size);
+    Result<void> write_pax_if_needed(std::string_view path);
+
+    int fd_;
+    std::int64_t position_ = 0;
+    // The file that is open, if header_at_ >= 0.
+    std::int64_t header_at_ = -1;
+    std::string path_;
+    std::uint32_t mode_ = 0;
+    TarOwner owner_;
+    std::int64_t mtime_s_ = 0;
+    std::int64_t content_at_ = 0;
+    Sha256 hash_;
+    std::optional<Error> error_;
+};
+
+}  // namespace mayfly::store
