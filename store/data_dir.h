@@ -1,13 +1,15 @@
-// The data directory and the spool in it. One daemon per directory: the lock is held from open to destruction.
+// The data directory and the spool in it. One daemon per directory: the lock is held from open to
+// destruction.
 //
 //   <dir>/lock            flock, with the pid inside for people
 //   <dir>/mayfly.db       see Database
 //   <dir>/spool/<run id>/ input.tar  stdout.log  stderr.log  output.tar
 //   <dir>/spool/.tmp/     what is being written; emptied when the directory is opened
 //
-// A file is published by: write under .tmp, fsync, rename, fsync the run's folder. So a name without ".tmp" is whole.
-// No path here is ever made from anything a user or a script chose: run ids are checked with is_run_id.
-// The blocking calls are for the store's or a pool's thread, but small ones are fine on the loop.
+// A file is published by: write under .tmp, fsync, rename, fsync the run's folder. So a name
+// without ".tmp" is whole. No path here is ever made from anything a user or a script chose: run
+// ids are checked with is_run_id. The blocking calls are for the store's or a pool's thread, but
+// small ones are fine on the loop.
 #pragma once
 
 #include <filesystem>
@@ -40,7 +42,7 @@ private:
 };
 
 struct DiskSpace {
-    std::int64_t free_bytes = 0;   // for us (f_bavail)
+    std::int64_t free_bytes = 0;  // for us (f_bavail)
     std::int64_t total_bytes = 0;
 };
 
@@ -57,17 +59,22 @@ public:
 
     // A new, empty file under .tmp, 0600, opened read-write, close-on-exec.
     [[nodiscard]] Result<SpoolFile> create_file() const;
-    // fsync, rename to spool/<run_id>/<name>, fsync the folders. `name` is one of the constants below. Replaces.
-    [[nodiscard]] Result<void> publish(SpoolFile file, const std::string& run_id, std::string_view name) const;
+    // fsync, rename to spool/<run_id>/<name>, fsync the folders. `name` is one of the constants
+    // below. Replaces.
+    [[nodiscard]] Result<void> publish(SpoolFile file, const std::string& run_id,
+                                       std::string_view name) const;
     // Opens for reading, close-on-exec. `not_found` if it is not there.
     [[nodiscard]] Result<int> open_file(const std::string& run_id, std::string_view name) const;
-    [[nodiscard]] std::filesystem::path file_path(const std::string& run_id, std::string_view name) const;
-    [[nodiscard]] Result<std::int64_t> file_size(const std::string& run_id, std::string_view name) const;
+    [[nodiscard]] std::filesystem::path file_path(const std::string& run_id,
+                                                  std::string_view name) const;
+    [[nodiscard]] Result<std::int64_t> file_size(const std::string& run_id,
+                                                 std::string_view name) const;
     // Removes the run's folder. Already gone is success.
     [[nodiscard]] Result<void> remove_run(const std::string& run_id) const;
     // Removes one published file. Already gone is success.
     [[nodiscard]] Result<void> remove_file(const std::string& run_id, std::string_view name) const;
-    // Run ids that have a folder: for removing those that no record knows (a crash between publish and COMMIT).
+    // Run ids that have a folder: for removing those that no record knows (a crash between publish
+    // and COMMIT).
     [[nodiscard]] Result<std::vector<std::string>> run_folders() const;
     [[nodiscard]] Result<DiskSpace> disk_space() const;
 

@@ -1,11 +1,13 @@
-// The durable truth: mayfly.db, SQLite in WAL mode with synchronous=FULL, one connection, used from one thread.
+// The durable truth: mayfly.db, SQLite in WAL mode with synchronous=FULL, one connection, used
+// from one thread.
 //
-// One connection is not a style: Debian's 3.40.1 has the WAL-reset corruption bug, which needs two. Nothing here is
-// thread-safe; Store owns the thread. Every method that changes something must run between begin() and commit(); a
-// method that fails leaves its own changes undone (savepoint), the others in the group stay.
+// One connection is not a style: Debian's 3.40.1 has the WAL-reset corruption bug, which needs
+// two. Nothing here is thread-safe; Store owns the thread. Every method that changes something
+// must run between begin() and commit(); a method that fails leaves its own changes undone
+// (savepoint), the others in the group stay.
 //
-// After ErrorKind::io, full or corrupt from commit() the state on disk is unknown: roll back, stop accepting, let the
-// supervisor restart the process. fsync is never retried in place.
+// After ErrorKind::io, full or corrupt from commit() the state on disk is unknown: roll back, stop
+// accepting, let the supervisor restart the process. fsync is never retried in place.
 #pragma once
 
 #include <filesystem>
@@ -33,16 +35,19 @@ struct NewRun {
 
 struct CreatedRun {
     Run run;
-    bool existed = false;  // the same Idempotency-Key with the same spec_sha256: this is the old run
+    bool existed =
+        false;  // the same Idempotency-Key with the same spec_sha256: this is the old run
 };
 
 struct RunFilter {
     std::string owner;
-    std::vector<Phase> phases;                                  // empty = all
-    std::vector<std::pair<std::string, std::string>> labels;    // all must match
-    std::string before_id;                                      // cursor: only ids smaller than this; "" = from the newest
-    std::int64_t limit = 50;
+    std::vector<Phase> phases;                                // empty = all
+    std::vector<std::pair<std::string, std::string>> labels;  // all must match
+    std::string before_id;    // cursor: only ids smaller than this; "" = from the newest
+    std::int64_t limit = 50;  // 1..kListLimitMax
 };
+inline constexpr std::int64_t kListLimitMax = 10'000;
+inline constexpr std::size_t kFilterLabelsMax = 16;
 
 struct PhaseCounts {
     std::int64_t count[kPhaseCount] = {};
@@ -51,12 +56,14 @@ struct PhaseCounts {
 
 class Database {
 public:
-    // Opens or creates, migrates, and proves its settings by reading them back. `too_new`, `corrupt` and a network
-    // file system are errors with a message for the operator; nothing is ever reset silently.
+    // Opens or creates, migrates, and proves its settings by reading them back. `too_new`,
+    // `corrupt` and a network file system are errors with a message for the operator; nothing is
+    // ever reset silently.
     [[nodiscard]] static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file);
     virtual ~Database() = default;
 
-    // Made once with the database and kept in it: the label that says which engine objects are ours.
+    // Made once with the database and kept in it: the label that says which engine objects are
+    // ours.
     [[nodiscard]] virtual const std::string& instance_id() const = 0;
     // True when open() made a new file: a fresh history must not sweep what it does not know.
     [[nodiscard]] virtual bool is_fresh() const = 0;
@@ -67,32 +74,44 @@ public:
 
     // --- desired state, written for the API
     virtual Result<CreatedRun> create_run(const NewRun& run) = 0;
-    // Terminal run: unchanged, the record says so. Otherwise sets cancel_requested_ms (the first stays).
+    // Terminal run: unchanged, the record says so. Otherwise sets cancel_requested_ms (the first
+    // stays). `not_found` for a tombstone.
     virtual Result<RunRecord> request_cancel(const std::string& run_id, UnixMs now_ms) = 0;
-    // Tombstone. `conflict` while not terminal.
+    // Tombstone. `conflict` while not terminal, `not_found` when it has one already.
     virtual Result<RunRecord> request_delete(const std::string& run_id, UnixMs now_ms) = 0;
 
     // --- status, written for the controller
     virtual Result<RunRecord> apply(const Mutation& mutation) = 0;
-    // Drops the row and everything that hangs on it. Needs collected, and a tombstone or expiry. The spool folder must
-    // already be gone.
+    // Drops the row and everything that hangs on it. `conflict` unless it is collected and either
+    // has a tombstone or an expiry, which the caller has seen pass (`expired`). The spool folder
+    // must already be gone.
     virtual Result<void> purge(const std::string& run_id) = 0;
 
     // --- reads
-    virtual Result<RunRecord> get(const std::string& run_id) = 0;  // also with a tombstone; `not_found` else
+    virtual Result<RunRecord> get(
+        const std::string& run_id) = 0;  // also with a tombstone; `not_found` else
     virtual Result<std::vector<Run>> list(const RunFilter& filter) = 0;
-    // Every run that still needs the controller: not terminal, or not collected, or with a tombstone. By id.
+    // Every run that still needs the controller: not terminal, or not collected, or with a
+    // tombstone. By id.
     virtual Result<std::vector<RunRecord>> unfinished() = 0;
     // Collected terminal runs with expires_ms <= now_ms, oldest first.
     virtual Result<std::vector<std::string>> expired(UnixMs now_ms, std::int64_t limit) = 0;
     virtual Result<std::vector<Artifact>> artifacts(const std::string& run_id) = 0;
-    virtual Result<std::optional<Artifact>> artifact(const std::string& run_id, const std::string& path) = 0;
-    // Which of these runs have a row (also terminal ones). For the sweep's "does any record know it?".
+    virtual Result<std::optional<Artifact>> artifact(const std::string& run_id,
+                                                     const std::string& path) = 0;
+    // Which of these runs have a row (also terminal ones). For the sweep's "does any record know
+    // it?".
     virtual Result<std::vector<std::string>> known(const std::vector<std::string>& run_ids) = 0;
+    // Of all rows, also those with a tombstone.
     virtual Result<PhaseCounts> counts() = 0;
-    virtual Result<std::int64_t> stored_bytes() = 0;   // sum over runs
-    virtual Result<std::int64_t> database_bytes() = 0;
+    virtual Result<std::int64_t> stored_bytes() = 0;    // sum over runs
+    virtual Result<std::int64_t> database_bytes() = 0;  // file and write-ahead log
+    // Reads everything: pages, foreign keys, and that the sums are those of the rows. `corrupt`
+    // says what is wrong.
     virtual Result<void> integrity_check() = 0;
+
+    // Grows whenever a method changed a row, and stays when it found nothing to do.
+    [[nodiscard]] virtual std::int64_t changes() const = 0;
 };
 
 }  // namespace mayfly::store

@@ -1,5 +1,6 @@
-// What the operator allows: a default and a ceiling for every limit of a run, and the rules for images and runtimes.
-// Set by the configuration, enforced by the API at submission, shown by GET /v1/engines and in error messages.
+// What the operator allows: a default and a ceiling for every limit of a run, and the rules for
+// images and runtimes. Set by the configuration, enforced by the API at submission, shown by GET
+// /v1/engines and in error messages.
 #pragma once
 
 #include <array>
@@ -13,14 +14,15 @@
 namespace mayfly::store {
 
 struct LimitRange {
-    std::string_view name;                 // as spelled in the spec: "memory_bytes"
-    std::int64_t RunLimits::* field;       // where it lands
-    std::int64_t floor;                    // smallest that makes sense
+    std::string_view name;            // as spelled in the spec: "memory_bytes"
+    std::int64_t RunLimits::* field;  // where it lands
+    std::int64_t floor;               // smallest that makes sense
     std::int64_t default_value;
-    std::int64_t ceiling;                  // largest that this operator allows
+    std::int64_t ceiling;  // largest that this operator allows
 };
 
-// `cpu_millis` is spelled `cpus` in the spec (decimal, 1 = 1000 millis); all others are integers of the unit named.
+// `cpu_millis` is spelled `cpus` in the spec (decimal, 1 = 1000 millis); all others are integers
+// of the unit named.
 struct Policy {
     std::array<LimitRange, 10> limits = {{
         {"timeout_s", &RunLimits::timeout_s, 1, 60, 3'600},
@@ -41,10 +43,11 @@ struct Policy {
     std::int64_t priority_max = 100;
     std::vector<std::string> allowed_images;    // patterns with `*`; empty = every image
     std::vector<std::string> allowed_runtimes;  // besides the engine's default
-    std::string default_image;                  // used when a spec names none; "" = a spec must name one
+    std::string default_image;  // used when a spec names none; "" = a spec must name one
 };
 
-// `*` matches any run of characters (also `/`), everything else itself. Empty pattern list allows everything.
+// `*` matches any run of characters (also `/`), everything else itself. Empty pattern list allows
+// everything.
 [[nodiscard]] bool image_allowed(const Policy& policy, std::string_view image);
 
 }  // namespace mayfly::store

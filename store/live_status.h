@@ -1,5 +1,6 @@
-// What the controller knows right now and keeps nowhere: published for the API to show. Written and read on the loop's
-// thread only; a restart starts it empty. Nothing decides by it except readiness.
+// What the controller knows right now and keeps nowhere: published for the API to show. Written
+// and read on the loop's thread only; a restart starts it empty. Nothing decides by it except
+// readiness.
 #pragma once
 
 #include <cstdint>

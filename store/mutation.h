@@ -1,6 +1,7 @@
-// Every change that the controller makes to a record, as a value. `plan` returns one, the store commits it, the
-// committed record comes back. Each checks the stage and phase that it starts from: a change that does not fit is a
-// `conflict` and changes nothing, so a late result for an attempt that has moved on is dropped by construction.
+// Every change that the controller makes to a record, as a value. `plan` returns one, the store
+// commits it, the committed record comes back. Each checks the stage and phase that it starts
+// from: a change that does not fit is a `conflict` and changes nothing, so a late result for an
+// attempt that has moved on is dropped by construction.
 //
 // All carry `run_id` and `now_ms`; those about an attempt carry its number.
 #pragma once
@@ -21,7 +22,8 @@ struct BindAttempt {
     Attempt attempt;  // number = latest + 1 (the latest, if any, must be collected); stage = bound
 };
 
-// Why it is not further. No phase change. Only while queued or preparing; a no-op when nothing differs.
+// Why it is not further. No phase change. Only while queued or preparing; a no-op when nothing
+// differs.
 struct SetPending {
     std::string run_id;
     UnixMs now_ms = 0;
@@ -29,7 +31,8 @@ struct SetPending {
     std::string message;
 };
 
-// bound -> start_intent, or start_intent again after the fence proved that nothing ran. Counts start_tries.
+// bound -> start_intent, or start_intent again after the fence proved that nothing ran. Counts
+// start_tries.
 struct RecordStartIntent {
     std::string run_id;
     std::int64_t attempt = 0;
@@ -53,7 +56,8 @@ struct RecordKill {
     KillCause cause = KillCause::none;
 };
 
-// The engine was seen to have gone away while this attempt ran: success now needs the exit record to say so.
+// The engine was seen to have gone away while this attempt ran: success now needs the exit record
+// to say so.
 struct RecordInterrupted {
     std::string run_id;
     std::int64_t attempt = 0;
@@ -85,8 +89,8 @@ struct HarvestResult {
     std::int64_t stored_bytes = 0;  // logs and output.tar
 };
 
-// Any non-terminal phase -> terminal, attempt -> ended, manifest, all in one transaction. Without an attempt (queue
-// timeout, cancelled while queued, image refused) the run is collected at once.
+// Any non-terminal phase -> terminal, attempt -> ended, manifest, all in one transaction. Without
+// an attempt (queue timeout, cancelled while queued, image refused) the run is collected at once.
 struct FinishRun {
     std::string run_id;
     std::int64_t attempt = 0;  // 0 = there is none
@@ -97,8 +101,8 @@ struct FinishRun {
     HarvestResult harvest;
 };
 
-// The attempt ended as lost, and the run asked to be tried again: attempt -> ended(lost), run -> queued. The next
-// BindAttempt needs this attempt collected.
+// The attempt ended as lost, and the run asked to be tried again: attempt -> ended(lost), run ->
+// queued. The next BindAttempt needs this attempt collected.
 struct RetryRun {
     std::string run_id;
     std::int64_t attempt = 0;
@@ -107,17 +111,20 @@ struct RetryRun {
     std::string message;
 };
 
-// ended -> collected: container and volume are seen to be gone. A terminal run becomes collected with it.
+// ended -> collected: container and volume are seen to be gone. A terminal run becomes collected
+// with it.
 struct MarkCollected {
     std::string run_id;
     std::int64_t attempt = 0;
     UnixMs now_ms = 0;
 };
 
-using Mutation = std::variant<BindAttempt, SetPending, RecordStartIntent, RecordStarted, RecordKill, RecordInterrupted,
-                              RecordExit, FinishRun, RetryRun, MarkCollected>;
+using Mutation =
+    std::variant<BindAttempt, SetPending, RecordStartIntent, RecordStarted, RecordKill,
+                 RecordInterrupted, RecordExit, FinishRun, RetryRun, MarkCollected>;
 
 [[nodiscard]] const std::string& run_id_of(const Mutation& mutation);
-[[nodiscard]] std::string_view name_of(const Mutation& mutation);  // "BindAttempt", for logs and traces
+[[nodiscard]] std::string_view name_of(
+    const Mutation& mutation);  // "BindAttempt", for logs and traces
 
 }  // namespace mayfly::store

@@ -1,5 +1,6 @@
-// The nouns. A Run is what the user asks for (`spec`, immutable) and what we have seen (`status`, written only by
-// the controller). An Attempt is one container, one shot, never restarted; a retry is a new attempt.
+// The nouns. A Run is what the user asks for (`spec`, immutable) and what we have seen (`status`,
+// written only by the controller). An Attempt is one container, one shot, never restarted; a retry
+// is a new attempt.
 //
 // Values only: no I/O, no clock, no lock. Every room speaks these types.
 #pragma once
@@ -15,10 +16,11 @@
 
 namespace mayfly::store {
 
-// ---------------------------------------------------------------------------------------------- phases and reasons
+// ----------------------------------------------------------------------------------------------
+// phases and reasons
 
-// Order matters: within one attempt a phase only ever grows, and a terminal phase never changes. The pair
-// (attempt, phase) is what moves forward; the database holds that with a trigger.
+// Order matters: within one attempt a phase only ever grows, and a terminal phase never changes.
+// The pair (attempt, phase) is what moves forward; the database holds that with a trigger.
 enum class Phase : std::uint8_t {
     queued = 0,      // durable, waiting for admission
     preparing = 1,   // an attempt is bound: image, container, inputs
@@ -35,7 +37,8 @@ inline constexpr std::size_t kPhaseCount = 9;
 [[nodiscard]] std::string_view to_string(Phase phase);  // "queued", "timed_out", ...
 [[nodiscard]] std::optional<Phase> parse_phase(std::string_view text);
 
-// Why a run is in its (terminal) phase. The spelling of to_string is API: CamelCase, stable for ever.
+// Why a run is in its (terminal) phase. The spelling of to_string is API: CamelCase, stable for
+// ever.
 enum class Reason : std::uint8_t {
     none,
     Completed,          // succeeded
@@ -72,10 +75,12 @@ enum class Pending : std::uint8_t { none, Capacity, EngineDown, DiskLow, ImagePu
 [[nodiscard]] std::optional<Pending> parse_pending(std::string_view text);
 inline constexpr Pending kLastPending = Pending::Backoff;
 
-// ---------------------------------------------------------------------------------------------------------- the spec
+// ----------------------------------------------------------------------------------------------------------
+// the spec
 
-// What one run may use. Zero never means "unlimited": the API replaces absent values by the operator's defaults and
-// refuses what is over the operator's ceilings, so that everything below is set.
+// What one run may use. Zero never means "unlimited": the API replaces absent values by the
+// operator's defaults and refuses what is over the operator's ceilings, so that everything below
+// is set.
 struct RunLimits {
     std::int64_t timeout_s = 0;
     std::int64_t queue_timeout_s = 0;
@@ -84,7 +89,8 @@ struct RunLimits {
     std::int64_t pids = 0;
     std::int64_t work_bytes = 0;
     std::int64_t tmp_bytes = 0;
-    std::int64_t log_bytes = 0;  // kept of each of stdout and stderr: half of it head, half of it tail
+    std::int64_t log_bytes =
+        0;  // kept of each of stdout and stderr: half of it head, half of it tail
     std::int64_t artifact_bytes = 0;
     std::int64_t artifact_files = 0;
     bool operator==(const RunLimits&) const = default;
@@ -92,7 +98,7 @@ struct RunLimits {
 
 // One input. The bytes are in the run's input.tar; here is what names them.
 struct InputFile {
-    std::string path;       // relative to /work; validated, UTF-8
+    std::string path;        // relative to /work; validated, UTF-8
     std::uint32_t mode = 0;  // permission bits only
     std::int64_t size = 0;
     std::string sha256;  // lower-case hex
@@ -120,7 +126,8 @@ struct RunSpec {
     bool operator==(const RunSpec&) const = default;
 };
 
-// -------------------------------------------------------------------------------------------------------- the status
+// --------------------------------------------------------------------------------------------------------
+// the status
 
 struct StreamStatus {
     std::int64_t bytes_total = 0;  // printed by the script
@@ -154,7 +161,8 @@ struct RunStatus {
     std::string pending_message;
     std::int64_t attempt = 0;  // number of the current attempt; 0 = none yet
 
-    // When each phase was entered; 0 = not (yet). preparing_ms - created_ms is the queue clock, and so on.
+    // When each phase was entered; 0 = not (yet). preparing_ms - created_ms is the queue clock,
+    // and so on.
     UnixMs created_ms = 0;
     UnixMs preparing_ms = 0;
     UnixMs running_ms = 0;
@@ -185,40 +193,45 @@ struct Run {
     std::string spec_sha256;      // over the canonical spec, which names every input by hash
     RunSpec spec;
     RunStatus status;
-    UnixMs queue_deadline_ms = 0;      // absolute; created + limits.queue_timeout_s
-    UnixMs cancel_requested_ms = 0;    // 0 = no. Desired state: written by the API, acted on by the controller
-    UnixMs delete_requested_ms = 0;    // 0 = no. A tombstone: the API answers 404 from here on
-    UnixMs expires_ms = 0;             // finished + ttl_s; 0 while not terminal
-    std::int64_t stored_bytes = 0;     // in the spool, inputs and outputs
-    std::int64_t revision = 0;         // grows with every committed change of this row
-    bool collected = false;            // terminal, and nothing of it is left on the engine
+    // Absolute: when it was queued (again, for a retry) + limits.queue_timeout_s.
+    UnixMs queue_deadline_ms = 0;
+    UnixMs cancel_requested_ms =
+        0;  // 0 = no. Desired state: written by the API, acted on by the controller
+    UnixMs delete_requested_ms = 0;  // 0 = no. A tombstone: the API answers 404 from here on
+    UnixMs expires_ms = 0;           // finished + ttl_s; 0 while not terminal
+    std::int64_t stored_bytes = 0;   // in the spool, inputs and outputs
+    std::int64_t revision = 0;       // grows with every committed change of this row
+    bool collected = false;          // terminal, and nothing of it is left on the engine
     bool operator==(const Run&) const = default;
 };
 
-// ------------------------------------------------------------------------------------------------------- the attempt
+// -------------------------------------------------------------------------------------------------------
+// the attempt
 
 // How far an attempt is known to be, durably. Only ever grows.
 enum class Stage : std::uint8_t {
-    bound = 0,         // names, nonce and engine are fixed. A create may be in flight from here on
-    start_intent = 1,  // one POST /start may be in flight from here on: never start what might have run
-    started = 2,       // seen running, or seen to have run
-    exited = 3,        // exit facts are recorded; the harvest may go on
-    ended = 4,         // its outcome is durable; what is left on the engine is only garbage
-    collected = 5,     // container and volume are gone
+    bound = 0,  // names, nonce and engine are fixed. A create may be in flight from here on
+    start_intent =
+        1,        // one POST /start may be in flight from here on: never start what might have run
+    started = 2,  // seen running, or seen to have run
+    exited = 3,   // exit facts are recorded; the harvest may go on
+    ended = 4,    // its outcome is durable; what is left on the engine is only garbage
+    collected = 5,  // container and volume are gone
 };
 [[nodiscard]] std::string_view to_string(Stage stage);
 
 // Who decided that it must stop. Recorded before the call, so that 137 is never read as anything.
 enum class KillCause : std::uint8_t { none, cancel, run_timeout, prepare_timeout };
-[[nodiscard]] std::string_view to_string(KillCause cause);
+[[nodiscard]] std::string_view to_string(KillCause cause);  // "none", "cancel", ...
+[[nodiscard]] std::optional<KillCause> parse_kill_cause(std::string_view text);
 
 // What the engine said about the end. All from one inspect.
 struct EngineExit {
     std::int64_t exit_code = 0;
     bool oom_killed = false;
-    std::string error;        // State.Error
-    std::string state;        // "exited", "dead", "created"
-    UnixMs started_ms = 0;    // by the engine's clock; may be later than finished_ms (measured)
+    std::string error;      // State.Error
+    std::string state;      // "exited", "dead", "created"
+    UnixMs started_ms = 0;  // by the engine's clock; may be later than finished_ms (measured)
     UnixMs finished_ms = 0;
     bool operator==(const EngineExit&) const = default;
 };

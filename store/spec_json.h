@@ -1,6 +1,7 @@
-// RunSpec as JSON, both ways. The canonical text (sorted keys, no spaces, everything spelled out) is what is stored and
-// hashed; it is also the `spec` that the API shows. Validation of a *user's* spec is the API's; parse() trusts that the
-// text came from to_json and answers `corrupt` when it did not.
+// RunSpec as JSON, both ways. The canonical text (sorted keys, no spaces, everything spelled out)
+// is what is stored and hashed; it is also the `spec` that the API shows. Validation of a *user's*
+// spec is the API's; parse() trusts that the text came from to_json and answers `corrupt` when it
+// did not.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

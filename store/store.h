@@ -1,8 +1,9 @@
 // The store as the loop sees it: Database on a thread of its own, with group commit.
 //
-// Call from the io_context's thread only; each call suspends, its work runs on the store's thread, and the coroutine
-// resumes at home. Writes that wait at the same time share one transaction and one fdatasync: a write returns after
-// that COMMIT. Reads see every write that was returned before they were asked.
+// Call from the io_context's thread only; each call suspends, its work runs on the store's thread,
+// and the coroutine resumes at home. Writes that wait at the same time share one transaction and
+// one fdatasync: a write returns after that COMMIT. Reads see every write that was returned before
+// they were asked.
 //
 // After an unknown commit (see Database) every call answers `closed` and `failure()` says why.
 #pragma once
@@ -19,8 +20,8 @@
 
 namespace mayfly::store {
 
-// Told on the loop's thread, after COMMIT, once per changed run. `record.run.id` is the key; level-triggered users need
-// nothing more.
+// Told on the loop's thread, after COMMIT, once per changed run. `record.run.id` is the key;
+// level-triggered users need nothing more.
 using ChangeListener = std::function<void(const RunRecord& record)>;
 
 struct CommitStats {
@@ -33,9 +34,10 @@ struct CommitStats {
 
 class Store {
 public:
-    // `home` is the loop's executor. With `inline_work`, work runs on `home` itself instead of a thread: for the
-    // simulator, which needs one thread.
-    Store(std::unique_ptr<Database> database, boost::asio::any_io_executor home, bool inline_work = false);
+    // `home` is the loop's executor. With `inline_work`, work runs on `home` itself instead of a
+    // thread: for the simulator, which needs one thread.
+    Store(std::unique_ptr<Database> database, boost::asio::any_io_executor home,
+          bool inline_work = false);
     ~Store();  // stop() if not done
     Store(const Store&) = delete;
     Store& operator=(const Store&) = delete;
@@ -59,17 +61,21 @@ public:
     boost::asio::awaitable<Result<RunRecord>> get(std::string run_id);
     boost::asio::awaitable<Result<std::vector<Run>>> list(RunFilter filter);
     boost::asio::awaitable<Result<std::vector<RunRecord>>> unfinished();
-    boost::asio::awaitable<Result<std::vector<std::string>>> expired(UnixMs now_ms, std::int64_t limit);
+    boost::asio::awaitable<Result<std::vector<std::string>>> expired(UnixMs now_ms,
+                                                                     std::int64_t limit);
     boost::asio::awaitable<Result<std::vector<Artifact>>> artifacts(std::string run_id);
-    boost::asio::awaitable<Result<std::optional<Artifact>>> artifact(std::string run_id, std::string path);
-    boost::asio::awaitable<Result<std::vector<std::string>>> known(std::vector<std::string> run_ids);
+    boost::asio::awaitable<Result<std::optional<Artifact>>> artifact(std::string run_id,
+                                                                     std::string path);
+    boost::asio::awaitable<Result<std::vector<std::string>>> known(
+        std::vector<std::string> run_ids);
     boost::asio::awaitable<Result<PhaseCounts>> counts();
     boost::asio::awaitable<Result<std::int64_t>> stored_bytes();
     boost::asio::awaitable<Result<std::int64_t>> database_bytes();
 
-    // Waits until `run_id` changes past `seen_revision`, is purged, or `timeout_ms` is over. Returns the newest record
-    // either way. Many may wait for one run. Bounded by the caller.
-    boost::asio::awaitable<Result<RunRecord>> wait_for_change(std::string run_id, std::int64_t seen_revision,
+    // Waits until `run_id` changes past `seen_revision`, is purged, or `timeout_ms` is over.
+    // Returns the newest record either way. Many may wait for one run. Bounded by the caller.
+    boost::asio::awaitable<Result<RunRecord>> wait_for_change(std::string run_id,
+                                                              std::int64_t seen_revision,
                                                               std::int64_t timeout_ms);
 
     // Finishes what was asked, then refuses. Joins the thread.
