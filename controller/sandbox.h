@@ -1,7 +1,8 @@
-// The fixed profile that every container gets, as values, and the proof that a container has it. Pure.
+// The fixed profile that every container gets, as values, and the proof that a container has it.
+// Pure.
 //
-// There is no way through here for a user to ask for a bind, a device, a capability, a namespace or root: the type has
-// no such field. ADR-0013's MUSTs and SHOULDs are the constants below.
+// There is no way through here for a user to ask for a bind, a device, a capability, a namespace
+// or root: the type has no such field. ADR-0013's MUSTs and SHOULDs are the constants below.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +15,15 @@
 
 namespace mayfly::controller {
 
-// Labels on containers and volumes. Images use other keys (below): a container inherits its image's labels, and a
-// foreign container made from our image must not look like ours.
+// Labels on containers and volumes. Images use other keys (below): a container inherits its
+// image's labels, and a foreign container made from our image must not look like ours.
 inline constexpr std::string_view kLabelInstance = "io.mayfly.instance";
 inline constexpr std::string_view kLabelRun = "io.mayfly.run";
 inline constexpr std::string_view kLabelAttempt = "io.mayfly.attempt";
 inline constexpr std::string_view kLabelNonce = "io.mayfly.nonce";
 inline constexpr std::string_view kLabelSpec = "io.mayfly.spec";
-inline constexpr std::string_view kLabelRole = "io.mayfly.role";  // "run", "probe" (never started), "build"
+inline constexpr std::string_view kLabelRole =
+    "io.mayfly.role";  // "run", "probe" (never started), "build"
 inline constexpr std::string_view kImageLabelInstance = "io.mayfly.image.instance";
 inline constexpr std::string_view kImageLabelBase = "io.mayfly.image.base";
 inline constexpr std::string_view kImageLabelInit = "io.mayfly.image.init";
@@ -30,10 +32,9 @@ inline constexpr std::string_view kWorkDir = "/work";
 inline constexpr std::string_view kOutputDir = "/work/output";
 inline constexpr std::string_view kClaimPath = "/work/.mayfly/claim";
 inline constexpr std::string_view kInitPath = "/.mayfly/init";
-// The claim's mtime in input.tar. PID 1 writes to it; the script can set times only to "now".
-inline constexpr std::int64_t kClaimMtimeS = 1'000'000'000;
 
-// Everything that a container is created with. Made by make_sandbox, rendered by the engine's room.
+// Everything that a container is created with. Made by make_sandbox, rendered by the engine's
+// room.
 struct Sandbox {
     std::string name;
     std::string image_id;  // the prepared image, by id
@@ -64,16 +65,23 @@ struct SandboxSettings {
 };
 
 // For the attempt's own container.
-[[nodiscard]] Sandbox make_sandbox(const SandboxSettings& settings, const store::Run& run, const store::Attempt& attempt,
+[[nodiscard]] Sandbox make_sandbox(const SandboxSettings& settings, const store::Run& run,
+                                   const store::Attempt& attempt,
                                    const std::string& prepared_image_id);
-// A never-started container on the same volume, read-only: for looking at a volume whose container is gone.
-[[nodiscard]] Sandbox make_probe(const SandboxSettings& settings, const store::Run& run, const store::Attempt& attempt,
+// A never-started container on the same volume, read-only: for looking at a volume whose container
+// is gone.
+[[nodiscard]] Sandbox make_probe(const SandboxSettings& settings, const store::Run& run,
+                                 const store::Attempt& attempt,
                                  const std::string& prepared_image_id);
 
-// Every way in which `facts` is not what `sandbox` asked for, as sentences that name the field, what was asked and what
-// is in force. Empty = it may be started.
-[[nodiscard]] std::vector<std::string> verify_sandbox(const Sandbox& sandbox, const ContainerFacts& facts);
+// The log driver's options: part of what is asked for and of what is verified.
+[[nodiscard]] std::map<std::string, std::string> log_options(const Sandbox& sandbox);
+// Every way in which `facts` is not what `sandbox` asked for, as sentences that name the field,
+// what was asked and what is in force. Empty = it may be started.
+[[nodiscard]] std::vector<std::string> verify_sandbox(const Sandbox& sandbox,
+                                                      const ContainerFacts& facts);
 // The labels that make a container this attempt's own.
-[[nodiscard]] bool is_ours(const Sandbox& sandbox, const std::map<std::string, std::string>& labels);
+[[nodiscard]] bool is_ours(const Sandbox& sandbox,
+                           const std::map<std::string, std::string>& labels);
 
 }  // namespace mayfly::controller

@@ -10,75 +10,23 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <cstddef>
 #include <expected>
 #include <functional>
-#include <span>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "controller/engine/byte_stream.h"
+#include "controller/engine/engine_error.h"
 #include "controller/engine/facts.h"
 #include "controller/sandbox.h"
 
 namespace mayfly::controller {
 
-struct EngineError {
-    enum class Kind {
-        // definite
-        not_found,    // 404
-        conflict,     // 409
-        rejected,     // any other 4xx: the request itself is wrong for this engine
-        // unknown, except where the call's comment says otherwise
-        server,       // 5xx
-        unreachable,  // not connected: nothing was sent. Definite for the call, and the engine is down
-        timeout,      // our deadline passed
-        cut,          // the connection ended before the reply did
-        protocol,     // a reply that we cannot read
-        local,        // our own side failed (source or sink); the message says what
-    };
-    Kind kind = Kind::unreachable;
-    int http_status = 0;
-    std::string call;     // "POST /containers/{id}/start"
-    std::string message;  // the engine's words, control bytes escaped, at most 1 KiB
-
-    [[nodiscard]] bool is_unknown() const {
-        return kind == Kind::server || kind == Kind::timeout || kind == Kind::cut || kind == Kind::protocol;
-    }
-    // The engine itself is not there: back off as a whole, fail no run.
-    [[nodiscard]] bool is_engine_down() const {
-        return kind == Kind::unreachable || kind == Kind::timeout || kind == Kind::cut;
-    }
-};
-[[nodiscard]] std::string_view to_string(EngineError::Kind kind);
-
 template <class T>
 using Reply = std::expected<T, EngineError>;
 template <class T>
 using Call = boost::asio::awaitable<Reply<T>>;
-
-// Bytes to send: read into `buffer`, 0 = end. Total size is known. Not thread-safe, called on the loop.
-class ByteSource {
-public:
-    virtual ~ByteSource() = default;
-    [[nodiscard]] virtual std::int64_t size() const = 0;
-    virtual std::expected<std::size_t, std::string> read(std::span<std::byte> buffer) = 0;
-};
-
-// Bytes that arrive. Returning an error closes the connection at once (that frees the engine's container lock) and the
-// call ends with Kind::local and that message.
-class ByteSink {
-public:
-    virtual ~ByteSink() = default;
-    virtual std::expected<void, std::string> write(std::span<const std::byte> bytes) = 0;
-};
-
-// The two log streams, split. Same rule for errors.
-class LogSink {
-public:
-    virtual ~LogSink() = default;
-    enum class Stream { out, err };
-    virtual std::expected<void, std::string> write(Stream stream, std::span<const std::byte> bytes) = 0;
-};
 
 struct CreatedContainer {
     std::string id;

@@ -5,6 +5,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "store/clock.h"
@@ -90,6 +92,7 @@ struct ContainerFacts {
     std::int64_t nano_cpus = 0;
     std::int64_t pids_limit = 0;  // 0 = none in force
     bool oom_kill_disable = false;
+    bool docker_init = false;  // HostConfig.Init: the engine puts a PID 1 of its own before ours
     std::map<std::string, std::pair<std::int64_t, std::int64_t>> ulimits;  // soft, hard
     std::string ipc_mode;
     std::string pid_mode;
