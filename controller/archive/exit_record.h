@@ -1,6 +1,7 @@
-// PID 1's last words: /work/output/.mayfly/exit.json, at most 4 KiB. The format is ours on both ends:
-// controller/init/init.cc writes it, parse_exit_record reads it. The script shares PID 1's uid and could forge one, about
-// itself only; so it is trusted for detail, never against the engine's word or our own intents.
+// PID 1's last words: /work/output/.mayfly/exit.json, at most 4 KiB. The format is ours on both
+// ends: controller/init/init.cc writes it, parse_exit_record reads it. The script shares PID 1's
+// uid and could forge one, about itself only; so it is trusted for detail, never against the
+// engine's word or our own intents.
 //
 // {"v":1,"exit_code":0,"signal":0,"exec_errno":0,"tripped":"","term_from_outside":false,
 //  "wall_us":12,"cpu_us":9,"memory_peak_bytes":1,"oom_kills":0,"work_bytes":1,
@@ -18,8 +19,9 @@ struct ExitRecord {
     std::int64_t exit_code = 0;   // the command's own; 128+signal when it died of one
     std::int64_t signal = 0;      // 0 = it exited
     std::int64_t exec_errno = 0;  // != 0: argv[0] could not be executed
-    std::string tripped;          // "", "timeout", "work_bytes": the limit for which PID 1 stopped it
-    bool term_from_outside = false;  // somebody outside the container sent TERM: cancel, or the engine going down
+    std::string tripped;  // "", "timeout", "work_bytes": the limit for which PID 1 stopped it
+    bool term_from_outside =
+        false;  // somebody outside the container sent TERM: cancel, or the engine going down
     std::int64_t wall_us = 0;
     std::int64_t cpu_us = 0;
     std::int64_t memory_peak_bytes = 0;
@@ -28,7 +30,8 @@ struct ExitRecord {
     struct Stream {
         std::int64_t total = 0;  // printed by the command
         std::int64_t kept = 0;   // passed on to the engine's log, without the note about the gap
-        std::int64_t note = 0;   // bytes of that note: kept + note bytes are in the engine's log
+        std::int64_t note =
+            0;  // bytes of PID 1's own lines (that note): kept + note are in the engine's log
     };
     Stream out;
     Stream err;
