@@ -1,0 +1,231 @@
+// mayflyd: wiring only. Opens what must be open, in the order in which it can fail, and closes it
+// the other way round.
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "api/server.h"
+#include "controller/alarm.h"
+#include "controller/config.h"
+#include "controller/detached.h"
+#include "controller/engine/docker/client.h"
+#include "controller/loop.h"
+#include "controller/sweeper.h"
+#include "metrics/families.h"
+#include "store/data_dir.h"
+#include "store/store.h"
+
+namespace mayfly {
+namespace {
+
+namespace asio = boost::asio;
+
+// What a supervisor sees. 2 is a bad configuration (also CLI11's own), which a restart does not
+// heal.
+constexpr int kExitBadConfig = 2;
+constexpr int kExitCannotOpen = 3;
+constexpr int kExitStoreFailed = 4;
+
+int give_up(int code, const std::string& message) {
+    spdlog::critical("msg=\"{}\"", message);
+    fmt::print(stderr, "mayflyd: {}\n", message);
+    return code;
+}
+
+std::string environment(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+}
+
+void open_log(const std::string& level) {
+    spdlog::set_default_logger(spdlog::stderr_logger_mt("mayflyd"));
+    spdlog::set_pattern("ts=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v", spdlog::pattern_time_type::utc);
+    spdlog::set_level(spdlog::level::from_str(level == "warn" ? "warning" : level));
+    spdlog::flush_on(spdlog::level::info);
+}
+
+std::expected<std::unique_ptr<controller::docker::DockerEngine>, std::string> open_engine(
+    asio::io_context& io, const controller::Config& config, const store::Clock& clock,
+    metrics::Families& families) {
+    const auto own_or = [](const std::string& own, const char* name) {
+        return own.empty() ? environment(name) : own;
+    };
+    auto endpoint =
+        controller::docker::parse_endpoint(own_or(config.docker_host, "DOCKER_HOST"),
+                                           own_or(config.docker_tls_verify, "DOCKER_TLS_VERIFY"),
+                                           own_or(config.docker_cert_path, "DOCKER_CERT_PATH"));
+    if (!endpoint) return std::unexpected(endpoint.error());
+    if (!endpoint->warning.empty()) spdlog::warn("msg=\"{}\"", endpoint->warning);
+    controller::docker::DockerSettings settings;
+    settings.name = config.engine_name;
+    settings.transport.endpoint = *endpoint;
+    settings.observer = [&families](std::string_view call, std::string_view result,
+                                    double seconds) {
+        using Kind = controller::EngineError::Kind;
+        auto label = metrics::kCallUnknown;
+        if (result == "ok") label = metrics::kCallOk;
+        if (result == to_string(Kind::not_found) || result == to_string(Kind::conflict) ||
+            result == to_string(Kind::rejected) || result == to_string(Kind::local)) {
+            label = metrics::kCallDefinite;
+        }
+        if (result == to_string(Kind::unreachable)) label = metrics::kCallDown;
+        families.engine_call(call, label, seconds);
+        spdlog::debug("call=\"{}\" result={} seconds={:.6f}", call, result, seconds);
+    };
+    return controller::docker::DockerEngine::open(io.get_executor(), std::move(settings), clock);
+}
+
+api::Settings api_settings(const controller::Config& config) {
+    api::Settings settings;
+    settings.listen = config.listen;
+    settings.unix_socket = config.unix_socket;
+    settings.allow_remote = config.allow_remote;
+    settings.allowed_hosts = config.allowed_hosts;
+    settings.max_json_body_bytes = config.max_json_body_bytes;
+    settings.max_input_bytes = config.max_input_bytes;
+    settings.max_input_files = config.max_input_files;
+    settings.max_connections = config.max_connections;
+    settings.max_wait_s = config.max_wait_s;
+    settings.run_uid = config.loop.plan.sandbox.uid;
+    settings.run_gid = config.loop.plan.sandbox.gid;
+    settings.policy = config.policy;
+    return settings;
+}
+
+// Everything that runs, from the moment when nothing can fail any more until the last byte is
+// answered.
+class Daemon {
+public:
+    Daemon(asio::io_context& io, const controller::Config& config, store::Store& store,
+           api::Server& server, controller::docker::DockerEngine& engine, controller::Loop& loop,
+           controller::Sweeper& sweeper)
+        : io_(io),
+          config_(config),
+          store_(store),
+          server_(server),
+          engine_(engine),
+          loop_(loop),
+          sweeper_(sweeper),
+          signals_(io, SIGINT, SIGTERM) {}
+
+    int run() {
+        wait_for_signal();
+        asio::co_spawn(io_, serve(), controller::log_exceptions("main"));
+        asio::co_spawn(io_, sweeper_.run(), controller::log_exceptions("sweeper"));
+        server_.start();
+        io_.run();
+        return exit_code_;
+    }
+
+private:
+    void wait_for_signal() {
+        signals_.async_wait([this](boost::system::error_code error, int number) {
+            if (error) return;
+            if (stopping_)
+                std::_Exit(128 + number);  // the second one means now; a restart recovers
+            spdlog::info(
+                "signal={} msg=\"stopping; runs go on and are adopted at the next start\"",
+                number);
+            stop();
+            wait_for_signal();
+        });
+    }
+
+    void stop() {
+        if (stopping_) return;
+        stopping_ = true;
+        loop_.stop();
+        sweeper_.stop();
+    }
+
+    asio::awaitable<void> serve() {
+        auto ended = co_await loop_.run();
+        if (!ended) {
+            spdlog::critical("msg=\"the store has failed: {}\"", ended.error().message);
+            exit_code_ = kExitStoreFailed;
+        }
+        stop();
+        co_await server_.stop(config_.stop_grace_s * 1'000);
+        store_.stop();
+        engine_.close();
+        signals_.cancel();
+        io_.stop();
+    }
+
+    asio::io_context& io_;
+    const controller::Config& config_;
+    store::Store& store_;
+    api::Server& server_;
+    controller::docker::DockerEngine& engine_;
+    controller::Loop& loop_;
+    controller::Sweeper& sweeper_;
+    asio::signal_set signals_;
+    bool stopping_ = false;
+    int exit_code_ = 0;
+};
+
+int run_daemon(controller::Config config) {
+    open_log(config.log_level);
+    std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGHUP, SIG_IGN);
+
+    auto data_dir = store::DataDir::open(config.data_dir);
+    if (!data_dir) return give_up(kExitCannotOpen, data_dir.error().message);
+    auto database = store::Database::open(data_dir->database_file());
+    if (!database) return give_up(kExitCannotOpen, database.error().message);
+
+    asio::io_context io(1);
+    asio::thread_pool pool(static_cast<std::size_t>(config.disk_threads));
+    store::SystemClock clock;
+    store::SystemRandom random;
+    metrics::Families families(MAYFLY_VERSION);
+    store::LiveStatus live_status;
+    store::Store store(std::move(*database), io.get_executor());
+    store.on_commit(
+        [&families](double seconds, std::int64_t group) { families.committed(group, seconds); });
+
+    config.loop.plan.sandbox.instance_id = store.instance_id();
+    config.loop.images.instance_id = store.instance_id();
+    config.sweeper.sweep.instance_id = store.instance_id();
+
+    auto engine = open_engine(io, config, clock, families);
+    if (!engine) return give_up(kExitBadConfig, engine.error());
+    const auto alarms = controller::system_alarms(io.get_executor());
+    controller::LoopWorld world{
+        io.get_executor(), pool.get_executor(), store, *data_dir, **engine, *alarms, clock, random,
+        families,          live_status};
+    controller::Loop loop(world, config.loop);
+    controller::Sweeper sweeper(world, loop, config.sweeper);
+
+    api::Server server(io, api_settings(config), store, *data_dir, live_status, clock, random,
+                       families, pool);
+    if (auto opened = server.open(); !opened)
+        return give_up(kExitBadConfig, opened.error().message);
+
+    spdlog::info("version={} instance={} data_dir={} engine={} msg=\"started\"", MAYFLY_VERSION,
+                 store.instance_id(), config.data_dir, (*engine)->endpoint());
+    Daemon daemon(io, config, store, server, **engine, loop, sweeper);
+    const int code = daemon.run();
+    pool.join();
+    spdlog::info("exit_code={} msg=\"stopped\"", code);
+    return code;
+}
+
+}  // namespace
+}  // namespace mayfly
+
+int main(int argc, char** argv) {
+    auto parsed = mayfly::controller::parse_config(argc, argv);
+    if (parsed.exit_now) return parsed.exit_code;
+    return mayfly::run_daemon(std::move(parsed.config));
+}

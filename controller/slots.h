@@ -1,0 +1,92 @@
+// Engine-work slots: how many heavy engine calls are in flight at once. More than the engine can
+// use only makes each slower (measured: at 8 in parallel no more runs/s than at 4). What ends a
+// run goes before what starts one, and that before what prepares one, so that work under way
+// drains and the engine does not fill up with half-made runs.
+//
+// Pure bookkeeping: a key that gets no slot waits in its class; release() names the key that now
+// holds a reservation.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace mayfly::controller {
+
+enum class WorkClass { finish = 0, start = 1, prepare = 2 };
+
+class WorkSlots {
+public:
+    explicit WorkSlots(std::int64_t total) : total_(total) {}
+
+    // True: `key` holds a slot until release(). False: it waits, and must ask again when it is
+    // named by release().
+    [[nodiscard]] bool acquire(const std::string& key, WorkClass work) {
+        if (reserved_.erase(key) > 0) {
+            forget_waiting(key);
+            holders_.insert(key);
+            return true;
+        }
+        if (holders_.contains(key)) return true;
+        if (used() < total_) {
+            forget_waiting(key);
+            holders_.insert(key);
+            return true;
+        }
+        if (waiting_.try_emplace(key, work).second)
+            queues_[static_cast<std::size_t>(work)].push_back(key);
+        return false;
+    }
+
+    // Gives back what `key` holds, a slot or a reservation, and reserves for the next in line:
+    // that key should be planned again. Also right when it holds nothing.
+    [[nodiscard]] std::optional<std::string> release(const std::string& key) {
+        const bool held = holders_.erase(key) > 0;
+        const bool reserved = reserved_.erase(key) > 0;
+        if (!held && !reserved) return std::nullopt;
+        return reserve_next();
+    }
+
+    // `key` will not ask again.
+    [[nodiscard]] std::optional<std::string> forget(const std::string& key) {
+        forget_waiting(key);
+        return release(key);
+    }
+
+    [[nodiscard]] bool has_reservation(const std::string& key) const {
+        return reserved_.contains(key);
+    }
+    [[nodiscard]] std::int64_t used() const {
+        return static_cast<std::int64_t>(holders_.size() + reserved_.size());
+    }
+    [[nodiscard]] std::int64_t total() const { return total_; }
+
+private:
+    void forget_waiting(const std::string& key) { waiting_.erase(key); }
+
+    std::optional<std::string> reserve_next() {
+        if (used() >= total_) return std::nullopt;
+        for (auto& queue : queues_) {
+            while (!queue.empty()) {
+                auto key = std::move(queue.front());
+                queue.pop_front();
+                if (waiting_.erase(key) == 0) continue;  // it got one, or went away, since
+                reserved_.insert(key);
+                return key;
+            }
+        }
+        return std::nullopt;
+    }
+
+    std::int64_t total_;
+    std::unordered_set<std::string> holders_;
+    std::unordered_set<std::string> reserved_;
+    std::unordered_map<std::string, WorkClass> waiting_;
+    std::array<std::deque<std::string>, 3> queues_;
+};
+
+}  // namespace mayfly::controller
