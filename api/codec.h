@@ -1,0 +1,43 @@
+// What the API shows: records as JSON text. Absent values are null; times are RFC 3339 in UTC with
+// milliseconds. Pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/limits.h"
+#include "store/live_status.h"
+#include "store/run.h"
+
+namespace mayfly::api {
+
+// "2025-03-01T12:00:00.123Z".
+[[nodiscard]] std::string rfc3339(store::UnixMs ms);
+// "Sat, 01 Mar 2025 12:00:00 GMT", for the Date header.
+[[nodiscard]] std::string http_date(store::UnixMs ms);
+
+// {"id","spec","status"}. The script's result is spliced in as the text that it wrote; with_result
+// = false leaves the field away, for listings.
+[[nodiscard]] std::string run_text(const store::Run& run, bool with_result = true);
+// {"runs":[...],"next_cursor":...}; stops early, with a cursor, when the text would be over
+// max_bytes. `more` says that the store has runs behind the last one.
+[[nodiscard]] std::string runs_text(const std::vector<store::Run>& runs, bool more,
+                                    std::size_t max_bytes);
+[[nodiscard]] std::string artifacts_text(const store::RunStatus& status,
+                                         const std::vector<store::Artifact>& artifacts);
+[[nodiscard]] std::string engines_text(const store::LiveStatus& live, const store::Policy& policy);
+
+struct Readiness {
+    bool ready = false;
+    std::string text;  // {"ready","reasons":[{reason,message}],"degraded":[...]}
+};
+// `store_failure`: why the store has stopped, "" when it has not.
+[[nodiscard]] Readiness readiness(const store::LiveStatus& live, std::string_view store_failure,
+                                  bool stopping);
+
+// What a newcomer sees at `/`. `address` is "http://127.0.0.1:7070".
+[[nodiscard]] std::string welcome_text(std::string_view address);
+[[nodiscard]] std::string welcome_json();
+
+}  // namespace mayfly::api

@@ -1,0 +1,251 @@
+#include "api/service.h"
+
+#include <algorithm>
+
+#include "api/codec.h"
+#include "api/cursor.h"
+
+namespace mayfly::api {
+namespace {
+
+// How long a waiter sleeps before it looks whether its client is still there and whether we are
+// stopping.
+constexpr std::int64_t kWaitSliceMs = 1'000;
+constexpr std::int64_t kListDefault = 50;
+
+std::unexpected<Problem> refused(const store::Error& error) {
+    return std::unexpected(from_store(error));
+}
+
+void read_phases(Query& query, store::RunFilter& filter) {
+    for (const std::string& list : query.all("phase")) {
+        std::string_view rest = list;
+        while (true) {
+            const std::size_t comma = std::min(rest.find(','), rest.size());
+            const std::string_view name = rest.substr(0, comma);
+            if (const auto phase = store::parse_phase(name)) {
+                filter.phases.push_back(*phase);
+            } else {
+                query.complain({"phase",
+                                "must be phases with commas between: queued, preparing, running, "
+                                "harvesting, succeeded, failed, timed_out, cancelled, lost",
+                                {},
+                                shown_text(name)});
+            }
+            if (comma == rest.size()) break;
+            rest.remove_prefix(comma + 1);
+        }
+    }
+    std::ranges::sort(filter.phases);
+    const auto [first, last] = std::ranges::unique(filter.phases);
+    filter.phases.erase(first, last);
+}
+
+void read_labels(Query& query, store::RunFilter& filter) {
+    for (const std::string& label : query.all("label")) {
+        const std::size_t equals = label.find('=');
+        if (equals == label.npos) {
+            query.complain({"label", "must be key=value", {}, shown_text(label)});
+            continue;
+        }
+        std::string key = label.substr(0, equals);
+        if (const std::string error = label_key_error(key); !error.empty()) {
+            query.complain({"label", error, {}, shown_text(label)});
+            continue;
+        }
+        filter.labels.emplace_back(std::move(key), label.substr(equals + 1));
+    }
+    if (filter.labels.size() > store::kFilterLabelsMax) {
+        query.complain({"label", "comes too often",
+                        static_cast<std::int64_t>(store::kFilterLabelsMax),
+                        static_cast<std::int64_t>(filter.labels.size())});
+    }
+}
+
+// Routes without parameters say so, instead of ignoring a typo.
+Answer<void> no_query(const Request& request) {
+    const Query query(request.query, {});
+    if (query.ok()) return {};
+    return std::unexpected(query.problem());
+}
+
+}  // namespace
+
+Service::Service(const Settings& settings, store::Store& store, const store::DataDir& data_dir,
+                 const store::LiveStatus& live, store::Clock& clock, store::Random& random,
+                 metrics::Families& families, boost::asio::thread_pool& disk_pool)
+    : settings_(settings),
+      store_(store),
+      data_dir_(data_dir),
+      live_(live),
+      clock_(clock),
+      random_(random),
+      families_(families),
+      disk_pool_(disk_pool) {}
+
+boost::asio::awaitable<Response> Service::answer(Asked request) {
+    auto match = route(request->method, request->path);
+    if (!match) co_return problem_response(match.error());
+    auto reply = co_await dispatch(request, std::move(*match));
+    if (!reply) co_return problem_response(reply.error());
+    co_return std::move(*reply);
+}
+
+Service::Task<Service::Reply> Service::dispatch(Asked request, Match match) {
+    switch (match.endpoint) {
+        case Endpoint::submit:
+            co_return co_await submit(request);
+        case Endpoint::list:
+            co_return co_await list(request);
+        case Endpoint::show:
+            co_return co_await show(request, std::move(match.run_id));
+        case Endpoint::cancel:
+            co_return co_await cancel(request, std::move(match.run_id));
+        case Endpoint::remove:
+            co_return co_await remove(request, std::move(match.run_id));
+        case Endpoint::logs:
+            co_return co_await logs(request, std::move(match.run_id));
+        case Endpoint::artifacts:
+            co_return co_await artifacts(request, std::move(match.run_id));
+        case Endpoint::artifact:
+            co_return co_await artifact(request, std::move(match.run_id),
+                                        std::move(match.artifact_path));
+        case Endpoint::artifacts_tar:
+            co_return co_await artifacts_tar(request, std::move(match.run_id));
+        case Endpoint::welcome:
+            co_return plain(*request, welcome(*request));
+        case Endpoint::engines:
+            co_return plain(*request, json_response(200, engines_text(live_, settings_.policy)));
+        case Endpoint::health:
+            co_return plain(*request, json_response(200, "{\"ok\":true}"));
+        case Endpoint::ready: {
+            const std::string failure = store_.failure() ? store_.failure()->message : "";
+            const Readiness state = readiness(live_, failure, stopping_);
+            co_return plain(*request, json_response(state.ready ? 200 : 503, state.text));
+        }
+        case Endpoint::metrics: {
+            Response response;
+            response.with("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                .with("Cache-Control", "no-store");
+            response.body = families_.expose();
+            co_return plain(*request, std::move(response));
+        }
+    }
+    co_return refuse(ProblemType::internal, "A route has no endpoint.");
+}
+
+Service::Reply Service::plain(const Request& request, Response response) const {
+    if (auto checked = no_query(request); !checked) {
+        return std::unexpected(std::move(checked.error()));
+    }
+    return response;
+}
+
+Response Service::welcome(const Request& request) const {
+    const std::string_view accept = request.header("accept").value_or("");
+    if (accept.starts_with("application/json")) return json_response(200, welcome_json());
+    const std::string host(request.header("host").value_or("localhost"));
+    Response response;
+    response.with("Content-Type", "text/plain; charset=utf-8").with("Cache-Control", "no-store");
+    response.body = welcome_text("http://" + host);
+    return response;
+}
+
+Service::Task<Answer<store::Run>> Service::find(std::string run_id) {
+    auto record = co_await store_.get(std::move(run_id));
+    if (!record) co_return refused(record.error());
+    if (record->run.delete_requested_ms != 0) {
+        co_return refuse(ProblemType::not_found, "There is no run of this id.");
+    }
+    co_return std::move(record->run);
+}
+
+Service::Task<Answer<store::Run>> Service::wait_until_terminal(store::Run run,
+                                                               std::int64_t wait_ms,
+                                                               Client* client) {
+    const std::int64_t deadline_us = clock_.steady_us() + wait_ms * 1'000;
+    while (!store::is_terminal(run.status.phase) && !stopping_ && !live_.draining) {
+        const std::int64_t left_ms = (deadline_us - clock_.steady_us()) / 1'000;
+        if (left_ms <= 0 || client->gone()) break;
+        const std::int64_t slice_ms = std::min(left_ms, kWaitSliceMs);
+        auto record = co_await store_.wait_for_change(run.id, run.revision, slice_ms);
+        if (!record) co_return refused(record.error());
+        run = std::move(record->run);
+    }
+    co_return run;
+}
+
+Service::Task<Service::Reply> Service::show(Asked request, std::string run_id) {
+    Query query(request->query, {"wait"});
+    const std::int64_t wait_ms = query.wait_ms(settings_.max_wait_s);
+    if (!query.ok()) co_return std::unexpected(query.problem());
+    auto run = co_await find(std::move(run_id));
+    if (run && wait_ms > 0) {
+        run = co_await wait_until_terminal(std::move(*run), wait_ms, request->client);
+    }
+    if (!run) co_return std::unexpected(std::move(run.error()));
+    co_return json_response(200, run_text(*run));
+}
+
+Service::Task<Service::Reply> Service::list(Asked request) {
+    Query query(request->query, {"phase", "label", "limit", "cursor"});
+    store::RunFilter filter;
+    read_phases(query, filter);
+    read_labels(query, filter);
+    const std::int64_t limit = query.integer("limit", 1, settings_.max_list)
+                                   .value_or(std::min(kListDefault, settings_.max_list));
+    if (const auto cursor = query.one("cursor")) {
+        if (const auto before = read_cursor(*cursor)) {
+            filter.before_id = *before;
+        } else {
+            query.complain(
+                {"cursor", "is not a `next_cursor` of a listing", {}, shown_text(*cursor)});
+        }
+    }
+    if (!query.ok()) co_return std::unexpected(query.problem());
+    filter.limit = limit + 1;  // one more, to know whether there is a next page
+    auto runs = co_await store_.list(std::move(filter));
+    if (!runs) co_return refused(runs.error());
+    const bool more = std::ssize(*runs) > limit;
+    if (more) runs->pop_back();
+    co_return json_response(
+        200, runs_text(*runs, more, static_cast<std::size_t>(settings_.max_list_bytes)));
+}
+
+Service::Task<Service::Reply> Service::cancel(Asked request, std::string run_id) {
+    Query query(request->query, {"wait"});
+    const std::int64_t wait_ms = query.wait_ms(settings_.max_wait_s);
+    if (!query.ok()) co_return std::unexpected(query.problem());
+    auto record = co_await store_.request_cancel(std::move(run_id), clock_.now_ms());
+    if (!record) co_return refused(record.error());
+    store::Run run = std::move(record->run);
+    if (run.delete_requested_ms != 0) {
+        co_return refuse(ProblemType::not_found, "There is no run of this id.");
+    }
+    if (store::is_terminal(run.status.phase)) {
+        co_return refuse(ProblemType::already_finished,
+                         "The run is already `" + std::string(store::to_string(run.status.phase)) +
+                             "`; there is nothing to cancel.");
+    }
+    if (wait_ms > 0) {
+        auto waited = co_await wait_until_terminal(std::move(run), wait_ms, request->client);
+        if (!waited) co_return std::unexpected(std::move(waited.error()));
+        run = std::move(*waited);
+    }
+    co_return json_response(202, run_text(run));
+}
+
+Service::Task<Service::Reply> Service::remove(Asked request, std::string run_id) {
+    if (auto checked = no_query(*request); !checked) {
+        co_return std::unexpected(std::move(checked.error()));
+    }
+    auto record = co_await store_.request_delete(std::move(run_id), clock_.now_ms());
+    if (record) co_return json_response(202, run_text(record->run));
+    if (record.error().kind == store::ErrorKind::conflict) {
+        co_return refuse(ProblemType::still_running,
+                         "Only a finished run can be deleted: cancel it first, and wait for it.");
+    }
+    co_return refused(record.error());
+}
+
+}  // namespace mayfly::api

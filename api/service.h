@@ -1,0 +1,86 @@
+// The endpoints. Knows the store, the data directory and what is live right now; knows no socket.
+//
+// All members are called on the loop's thread. Blocking work (inputs, scanning a log) goes to the
+// disk pool.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <string>
+
+#include "api/http.h"
+#include "api/intake.h"
+#include "api/query.h"
+#include "api/router.h"
+#include "api/settings.h"
+#include "metrics/families.h"
+#include "store/clock.h"
+#include "store/data_dir.h"
+#include "store/live_status.h"
+#include "store/store.h"
+
+namespace mayfly::api {
+
+class Service {
+public:
+    // All outlive it.
+    Service(const Settings& settings, store::Store& store, const store::DataDir& data_dir,
+            const store::LiveStatus& live, store::Clock& clock, store::Random& random,
+            metrics::Families& families, boost::asio::thread_pool& disk_pool);
+
+    // Never throws for what a client did; a problem is an answer too. `request.client` is valid
+    // meanwhile.
+    boost::asio::awaitable<Response> answer(Asked request);
+
+    // From here on submissions are refused and whoever waits gets what there is.
+    void begin_stop() { stopping_ = true; }
+
+private:
+    using Reply = Answer<Response>;
+    template <class T>
+    using Task = boost::asio::awaitable<T>;
+
+    Task<Reply> dispatch(Asked request, Match match);
+    [[nodiscard]] Reply plain(const Request& request, Response response) const;
+    [[nodiscard]] Response welcome(const Request& request) const;
+
+    // submit.cc
+    Task<Reply> submit(Asked request);
+    Task<Answer<Accepted>> take_json_body(Asked request, std::string run_id, store::UnixMs now_ms);
+    Task<Answer<Accepted>> take_multipart_body(Asked request, std::string boundary,
+                                               std::string run_id, store::UnixMs now_ms);
+    Task<Reply> record(Asked request, std::string run_id, std::string key, Accepted accepted,
+                       store::UnixMs now_ms, std::int64_t wait_ms);
+    [[nodiscard]] Answer<void> can_accept(const Request& request) const;
+    Task<void> discard(std::string run_id);
+
+    // service.cc
+    Task<Reply> list(Asked request);
+    Task<Reply> show(Asked request, std::string run_id);
+    Task<Reply> cancel(Asked request, std::string run_id);
+    Task<Reply> remove(Asked request, std::string run_id);
+    Task<Answer<store::Run>> find(std::string run_id);
+    // The run once it is terminal, or as it is when the time is over, the client is gone, or we
+    // stop.
+    Task<Answer<store::Run>> wait_until_terminal(store::Run run, std::int64_t wait_ms,
+                                                 Client* client);
+
+    // downloads.cc
+    Task<Reply> logs(Asked request, std::string run_id);
+    Task<Reply> artifacts(Asked request, std::string run_id);
+    Task<Reply> artifact(Asked request, std::string run_id, std::string path);
+    Task<Reply> artifacts_tar(Asked request, std::string run_id);
+    Task<Answer<store::Run>> find_finished(std::string run_id);
+
+    const Settings& settings_;
+    store::Store& store_;
+    const store::DataDir& data_dir_;
+    const store::LiveStatus& live_;
+    store::Clock& clock_;
+    store::Random& random_;
+    metrics::Families& families_;
+    boost::asio::thread_pool& disk_pool_;
+    bool stopping_ = false;
+};
+
+}  // namespace mayfly::api
