@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# What Mayfly needs from Debian 12, in one place, and its installation.
+#
+#   deploy/packages.sh                  list the groups
+#   deploy/packages.sh list GROUP...    one package a line
+#   deploy/packages.sh install GROUP... install what is missing (root); quick when nothing is
+#
+# Sourced by other scripts, it only defines its functions.
+
+packages_of() {
+    case "$1" in
+    build) # compiler, build tools, libraries
+        echo clang-19 lld-19 cmake ninja-build ccache pkg-config libc6-dev libstdc++-12-dev \
+            libboost1.81-dev libssl-dev libsqlite3-dev libsqlitecpp-dev nlohmann-json3-dev \
+            libarchive-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev zlib1g-dev
+        ;;
+    engine) # a Docker Engine of our own, and images made on the spot
+        echo docker.io containerd runc iptables apparmor procps ca-certificates \
+            busybox-static python3
+        ;;
+    client) # what the scripts themselves call
+        echo curl ca-certificates python3 procps tar
+        ;;
+    test) # beside all of the above
+        echo libgtest-dev clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker git
+        ;;
+    *)
+        echo "packages: no group '$1'; there are: build engine client test" >&2
+        return 2
+        ;;
+    esac
+}
+
+missing_packages() {
+    local group package
+    for group in "$@"; do
+        packages_of "$group" || return 2
+    done | tr ' ' '\n' | sort -u | while read -r package; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+            echo "$package"
+    done
+}
+
+# Installs what is missing of the groups. Says what it does; fails with the reason.
+install_packages() {
+    local missing log
+    missing=$(missing_packages "$@") || return 2
+    if [ -z "$missing" ]; then
+        return 0
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "packages: not a Debian system (no apt-get). Needed:" $missing >&2
+        return 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "packages: run as root, or install by hand: apt-get install" $missing >&2
+        return 1
+    fi
+    log=$(mktemp)
+    echo "packages: installing" $missing >&2
+    if ! { apt-get update -q &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing; } \
+        >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        echo "packages: apt-get failed; its whole output is in $log" >&2
+        return 1
+    fi
+    rm -f "$log"
+}
+
+# promtool alone: the package that holds it would start a server. Prints where it is; $1 is a
+# folder to keep it in.
+fetch_promtool() {
+    local folder=$1
+    if command -v promtool; then
+        return 0
+    fi
+    if [ ! -x "$folder/usr/bin/promtool" ]; then
+        mkdir -p "$folder" || return 1
+        echo "packages: fetching promtool" >&2
+        (cd "$folder" && apt-get download -q prometheus >/dev/null 2>&1 &&
+            dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) || {
+            echo "packages: cannot fetch promtool (package prometheus)" >&2
+            return 1
+        }
+    fi
+    echo "$folder/usr/bin/promtool"
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    set -euo pipefail
+    command=${1:-}
+    [ $# -gt 0 ] && shift
+    case "$command" in
+    list)
+        for group in "$@"; do packages_of "$group" | tr ' ' '\n'; done | sort -u
+        ;;
+    install)
+        install_packages "$@"
+        ;;
+    "" | -h | --help)
+        sed -n '2,8s/^# \{0,1\}//p' "$0"
+        for group in build engine client test; do echo "  $group: $(packages_of "$group")"; done
+        ;;
+    *)
+        echo "packages: list or install, not '$command'" >&2
+        exit 2
+        ;;
+    esac
+fi
