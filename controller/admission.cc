@@ -16,6 +16,9 @@ template <class Accept>
 std::vector<std::string> pick(std::vector<Candidate> candidates,
                               std::map<std::string, std::int64_t> by_owner, std::int64_t count_max,
                               Accept accept) {
+    // With a single owner a pick cannot change the order of the rest.
+    const bool several_owners = std::ranges::any_of(
+        candidates, [&](const Candidate& c) { return c.owner != candidates.front().owner; });
     std::vector<std::string> picked;
     sort_candidates(candidates, by_owner);
     std::size_t next = 0;
@@ -27,9 +30,8 @@ std::vector<std::string> pick(std::vector<Candidate> candidates,
             const auto owner = candidates[next].owner;
             ++by_owner[owner];
             ++next;
-            // One owner's turn is over: the rest is weighed anew. With a single owner the order
             // cannot have changed.
-            if (by_owner.size() > 1) {
+            if (several_owners) {
                 std::vector<Candidate> rest(candidates.begin() + static_cast<std::ptrdiff_t>(next),
                                             candidates.end());
                 sort_candidates(rest, by_owner);

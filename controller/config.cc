@@ -254,17 +254,31 @@ std::string contradiction(const Config& config) {
     return "";
 }
 
+// CLI11 writes "INT:INT in [1 - 64]": the type, then what its check says.
+std::string values_of(const CLI::Option& option) {
+    auto text = option.get_type_name();
+    if (option.get_expected_max() == 0) return "";
+    if (const auto colon = text.find(':'); colon != std::string::npos) text.erase(0, colon + 1);
+    for (const std::string_view type : {"INT in ", "FLOAT in ", "TEXT"}) {
+        if (text.starts_with(type)) text.erase(0, type.size());
+    }
+    std::replace(text.begin(), text.end(), '|', '/');
+    return text;
+}
+
 void print_markdown(const CLI::App& app) {
     std::string group;
     for (const auto* option : app.get_options()) {
         if (option->get_group().empty() || option->get_envname().empty()) continue;
         if (option->get_group() != group) {
             group = option->get_group();
-            fmt::print("\n**{}**\n\n| flag | default | what |\n|---|---|---|\n", group);
+            fmt::print("\n**{}**\n\n| flag | default | values | what |\n|---|---|---|---|\n",
+                       group);
         }
         const auto value = option->get_default_str();
-        fmt::print("| `{}` | {} | {} |\n", option->get_name(),
-                   value.empty() ? "" : "`" + value + "`", option->get_description());
+        fmt::print("| `{}` | {} | {} | {} |\n", option->get_name(),
+                   value.empty() || value == "[]" ? "" : "`" + value + "`", values_of(*option),
+                   option->get_description());
     }
 }
 

@@ -28,12 +28,13 @@ bool needs_slot(const Action& action) {
 }
 
 WorkClass class_of(const Action& action) {
+    if (std::holds_alternative<Harvest>(action)) return WorkClass::harvest;
     if (std::holds_alternative<StartContainer>(action)) return WorkClass::start;
-    if (std::holds_alternative<CreateContainer>(action) ||
-        std::holds_alternative<PutInputs>(action)) {
-        return WorkClass::prepare;
-    }
-    return WorkClass::finish;
+    if (std::holds_alternative<PutInputs>(action)) return WorkClass::put;
+    if (std::holds_alternative<CreateContainer>(action)) return WorkClass::create;
+    if (std::holds_alternative<ProbeClaim>(action)) return WorkClass::probe;
+    if (std::holds_alternative<FenceContainer>(action)) return WorkClass::fence;
+    return WorkClass::remove;
 }
 
 std::string label(const std::map<std::string, std::string>& labels, std::string_view key) {
@@ -75,7 +76,7 @@ Loop::Loop(LoopWorld world, LoopSettings settings)
 
 Loop::~Loop() = default;
 
-// --------------------------------------------------------------------------------------------------------
+// ----
 // life
 
 asio::awaitable<store::Result<void>> Loop::run() {
@@ -135,7 +136,7 @@ void Loop::hold_admission(bool held, std::string message) {
     if (changed) wake_all();
 }
 
-// -----------------------------------------------------------------------------------------------------
+// ----
 // dispatch
 
 asio::awaitable<void> Loop::dispatch() {
@@ -275,7 +276,7 @@ void Loop::after_failure(const std::string& key, Live& live, const StepOutcome& 
     dispatch_alarm_->ring();
 }
 
-// ------------------------------------------------------------------------------------------------------
+// ----
 // commits
 
 asio::awaitable<bool> Loop::commit(store::Mutation mutation, LivePtr live) {
@@ -363,7 +364,7 @@ asio::awaitable<void> Loop::purge(std::string key) {
     if (!purged) spdlog::error("run={} msg=\"purge: {}\"", key, purged.error().message);
 }
 
-// ------------------------------------------------------------------------------------------------
+// ----
 // what wakes keys
 
 void Loop::on_store_change(const store::RunRecord& record) {
@@ -406,7 +407,7 @@ void Loop::on_engine_event(const EngineEvent& event) {
     wake(found->first);
 }
 
-// ----------------------------------------------------------------------------------------------------
+// ----
 // admission
 
 void Loop::index(const std::string& key, const Live& live) {
@@ -480,7 +481,7 @@ void Loop::admit() {
     }
 }
 
-// --------------------------------------------------------------------------------------------------
+// ----
 // the engine
 
 void Loop::suspect_engine() { engine_alarm_->ring(); }
@@ -665,7 +666,7 @@ void Loop::fold_listed(const std::string& key, Live& live, const ContainerSummar
     }
 }
 
-// -------------------------------------------------------------------------------------------------------
+// ----
 // status
 
 void Loop::publish_status() {

@@ -87,8 +87,7 @@ std::string tmpfs_for(const store::RunLimits& limits) {
                        inodes);
 }
 
-// ---------------------------------------------------------------------------------------- the
-// proof, sentence by sentence
+// ---- the proof, sentence by sentence
 
 std::string quoted(std::string_view text) { return fmt::format("\"{}\"", text); }
 

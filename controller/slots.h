@@ -1,7 +1,10 @@
 // Engine-work slots: how many heavy engine calls are in flight at once. More than the engine can
-// use only makes each slower (measured: at 8 in parallel no more runs/s than at 4). What ends a
-// run goes before what starts one, and that before what prepares one, so that work under way
-// drains and the engine does not fill up with half-made runs.
+// use only makes each slower (measured: at 8 in parallel no more runs/s than at 4).
+//
+// The nearer a run is to its end, the sooner it gets a slot: work under way drains, the engine
+// does not fill up with half-made runs, and when a controller is killed again and again in the
+// middle, some runs get all the way through between two kills instead of all of them getting
+// half-way.
 //
 // Pure bookkeeping: a key that gets no slot waits in its class; release() names the key that now
 // holds a reservation.
@@ -17,7 +20,8 @@
 
 namespace mayfly::controller {
 
-enum class WorkClass { finish = 0, start = 1, prepare = 2 };
+enum class WorkClass : std::uint8_t { harvest, remove, start, put, create, probe, fence };
+inline constexpr std::size_t kWorkClassCount = 7;
 
 class WorkSlots {
 public:
@@ -86,7 +90,7 @@ private:
     std::unordered_set<std::string> holders_;
     std::unordered_set<std::string> reserved_;
     std::unordered_map<std::string, WorkClass> waiting_;
-    std::array<std::deque<std::string>, 3> queues_;
+    std::array<std::deque<std::string>, kWorkClassCount> queues_;
 };
 
 }  // namespace mayfly::controller

@@ -10,6 +10,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::int64_t kExpireBatch = 100;
+constexpr std::size_t kKnownBatch = 500;
 
 std::string run_of(const OwnedObject& object) {
     const auto found = object.labels.find(std::string(kLabelRun));
@@ -19,7 +20,9 @@ std::string run_of(const OwnedObject& object) {
 }  // namespace
 
 Sweeper::Sweeper(LoopWorld world, Loop& loop, SweeperSettings settings)
-    : world_(world), loop_(loop), settings_(std::move(settings)), alarm_(world_.alarms.make()) {}
+    : world_(world), loop_(loop), settings_(std::move(settings)), alarm_(world_.alarms.make()) {
+    if (auto folders = world_.spool.run_folders()) folders_at_start_ = std::move(*folders);
+}
 
 void Sweeper::stop() {
     stopping_ = true;
@@ -31,10 +34,7 @@ asio::awaitable<void> Sweeper::run() {
         const auto now_ms = world_.clock.now_ms();
         co_await check_disk();
         co_await count_runs();
-        if (now_ms >= spool_sweep_due_ms_ && world_.live_status.recovered) {
-            co_await sweep_spool();
-            spool_sweep_due_ms_ = now_ms + settings_.spool_sweep_every_ms;
-        }
+        co_await sweep_spool();
         if (now_ms >= retention_due_ms_) {
             co_await expire_runs();
             retention_due_ms_ = now_ms + settings_.retention_every_ms;
@@ -50,7 +50,7 @@ asio::awaitable<void> Sweeper::run() {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------
+// ----
 // the engine
 
 asio::awaitable<std::map<std::string, KnownRun>> Sweeper::known_runs(
@@ -164,7 +164,7 @@ asio::awaitable<bool> Sweeper::remove(SweepPlan::Item item) {
     co_return removed.has_value();
 }
 
-// ----------------------------------------------------------------------------------------------------
+// ----
 // what is kept
 
 asio::awaitable<void> Sweeper::expire_runs() {
@@ -185,23 +185,24 @@ asio::awaitable<void> Sweeper::expire_runs() {
     if (std::ssize(*expired) == kExpireBatch) retention_due_ms_ = 0;
 }
 
-// Folders that no row knows: a crash between publishing the inputs and the COMMIT.
+// Folders that no row knows: a crash between publishing the inputs and the COMMIT. Only those that
+// were there when this process began: a submission of now has its folder before its row.
 asio::awaitable<void> Sweeper::sweep_spool() {
-    auto folders = world_.spool.run_folders();
-    if (!folders) co_return;
-    auto known = co_await world_.store.known(*folders);
-    if (!known) co_return;
-    const std::set<std::string> rows(known->begin(), known->end());
-    const auto now_ms = world_.clock.now_ms();
-    for (const auto& id : *folders) {
-        if (rows.contains(id) || !store::is_run_id(id)) continue;
-        // A submission of this very moment has its folder before its row.
-        if (store::run_id_time_ms(id) > now_ms - settings_.sweep.grace_ms) continue;
-        auto removed = world_.spool.remove_run(id);
-        if (removed) {
+    while (!folders_at_start_.empty() && !stopping_) {
+        const auto count = std::min(folders_at_start_.size(), kKnownBatch);
+        std::vector<std::string> batch(
+            folders_at_start_.end() - static_cast<std::ptrdiff_t>(count), folders_at_start_.end());
+        auto known = co_await world_.store.known(batch);
+        if (!known) co_return;
+        const std::set<std::string> rows(known->begin(), known->end());
+        for (const auto& id : batch) {
+            if (rows.contains(id)) continue;
+            auto removed = world_.spool.remove_run(id);
+            if (!removed) continue;
             spdlog::info("run={} msg=\"files of no run removed\"", id);
             world_.families.swept(metrics::kSweepRemoveFiles);
         }
+        folders_at_start_.resize(folders_at_start_.size() - count);
     }
 }
 

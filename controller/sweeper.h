@@ -15,7 +15,6 @@ struct SweeperSettings {
     SweepSettings sweep;
     std::int64_t sweep_every_ms = 60'000;
     std::int64_t image_sweep_every_ms = 3'600'000;
-    std::int64_t spool_sweep_every_ms = 3'600'000;
     std::int64_t retention_every_ms = 10'000;
     std::int64_t disk_every_ms = 5'000;
     std::int64_t disk_low_bytes = 1LL << 30;     // under this much free: nothing is admitted
@@ -51,7 +50,7 @@ private:
     store::UnixMs sweep_due_ms_ = 0;
     store::UnixMs image_sweep_due_ms_ = 0;
     store::UnixMs retention_due_ms_ = 0;
-    store::UnixMs spool_sweep_due_ms_ = 0;
+    std::vector<std::string> folders_at_start_;
     bool stopping_ = false;
 };
 

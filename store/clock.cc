@@ -46,14 +46,6 @@ bool is_run_id(const std::string& text) {
     return text.size() == kRunIdSize && text.find_first_not_of(kCrockford) == std::string::npos;
 }
 
-UnixMs run_id_time_ms(const std::string& id) {
-    UnixMs time = 0;
-    for (std::size_t i = 0; i < kRunIdTimeSize && i < id.size(); ++i) {
-        time = (time << 5) | static_cast<UnixMs>(kCrockford.find(id[i]));
-    }
-    return time;
-}
-
 std::string make_nonce(Random& random) {
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(random.next_u64()));

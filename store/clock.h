@@ -41,8 +41,6 @@ public:
 [[nodiscard]] std::string make_run_id(UnixMs now_ms, Random& random);
 // True for exactly the strings that make_run_id can return; everything else is not an id and touches nothing.
 [[nodiscard]] bool is_run_id(const std::string& text);
-// When it was made. Only for what is_run_id accepts.
-[[nodiscard]] UnixMs run_id_time_ms(const std::string& id);
 // 16 lower-case hex digits, for container and volume names fixed before any engine call.
 [[nodiscard]] std::string make_nonce(Random& random);
 

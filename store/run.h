@@ -16,8 +16,7 @@
 
 namespace mayfly::store {
 
-// ----------------------------------------------------------------------------------------------
-// phases and reasons
+// ---- phases and reasons
 
 // Order matters: within one attempt a phase only ever grows, and a terminal phase never changes.
 // The pair (attempt, phase) is what moves forward; the database holds that with a trigger.
@@ -75,8 +74,7 @@ enum class Pending : std::uint8_t { none, Capacity, EngineDown, DiskLow, ImagePu
 [[nodiscard]] std::optional<Pending> parse_pending(std::string_view text);
 inline constexpr Pending kLastPending = Pending::Backoff;
 
-// ----------------------------------------------------------------------------------------------------------
-// the spec
+// ---- the spec
 
 // What one run may use. Zero never means "unlimited": the API replaces absent values by the
 // operator's defaults and refuses what is over the operator's ceilings, so that everything below
@@ -126,8 +124,7 @@ struct RunSpec {
     bool operator==(const RunSpec&) const = default;
 };
 
-// --------------------------------------------------------------------------------------------------------
-// the status
+// ---- the status
 
 struct StreamStatus {
     std::int64_t bytes_total = 0;  // printed by the script
@@ -205,8 +202,7 @@ struct Run {
     bool operator==(const Run&) const = default;
 };
 
-// -------------------------------------------------------------------------------------------------------
-// the attempt
+// ---- the attempt
 
 // How far an attempt is known to be, durably. Only ever grows.
 enum class Stage : std::uint8_t {

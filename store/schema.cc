@@ -155,7 +155,7 @@ WHEN old.phase <> new.phase OR old.stored_bytes <> new.stored_bytes BEGIN
      WHERE phase = new.phase;
 END;
 
--- ------------------------------------------------------------------------------ what never happens
+-- ------------------------------------------------------------------------- what never happens
 
 CREATE TRIGGER runs_identity BEFORE UPDATE OF
     seq, id, owner, idempotency_key, spec_sha256, created_ms ON runs
@@ -203,7 +203,8 @@ WHEN old.phase >= 4 AND (
   OR new.expires_ms <> old.expires_ms OR new.stored_bytes <> old.stored_bytes)
 BEGIN SELECT RAISE(ABORT, 'a terminal status never changes'); END;
 
-CREATE TRIGGER runs_once BEFORE UPDATE OF cancel_requested_ms, delete_requested_ms, collected ON runs
+CREATE TRIGGER runs_once BEFORE UPDATE OF
+    cancel_requested_ms, delete_requested_ms, collected ON runs
 WHEN (old.cancel_requested_ms <> 0 AND new.cancel_requested_ms <> old.cancel_requested_ms)
   OR (old.delete_requested_ms <> 0 AND new.delete_requested_ms <> old.delete_requested_ms)
   OR new.collected < old.collected

@@ -35,12 +35,6 @@ constexpr std::size_t kGroupMax = 256;
 
 Error closed() { return Error{ErrorKind::closed, "the store has stopped"}; }
 
-// What a write did to a run, for those who listen.
-struct Change {
-    std::string run_id;
-    std::optional<RunRecord> record;  // empty: it was purged
-};
-
 // One call. `run` and `refuse` belong to the worker half, `complete` and `drop` to home; in
 // between it is handed over by the queue's mutex and by post.
 class Call {
@@ -53,8 +47,10 @@ public:
     virtual void run(Database& database) = 0;
     virtual void refuse(const Error& error) = 0;
     [[nodiscard]] virtual const Error* error() const = 0;
-    // Of a write that succeeded.
-    [[nodiscard]] virtual std::optional<Change> change() const = 0;
+    // Of a write that succeeded: which run it changed, and, until it is completed, the record that
+    // it left. Purged: none.
+    [[nodiscard]] virtual const std::string* changed_run() const = 0;
+    virtual void show(const std::function<void(const RunRecord*)>& audience) = 0;
     virtual void complete() = 0;
     virtual void drop() = 0;
 
@@ -64,18 +60,6 @@ private:
     bool writes_;
 };
 using CallPtr = std::shared_ptr<Call>;
-
-std::optional<Change> change_in(const CreatedRun& created) {
-    return Change{.run_id = created.run.id,
-                  .record = RunRecord{.run = created.run, .attempt = std::nullopt}};
-}
-std::optional<Change> change_in(const RunRecord& record) {
-    return Change{.run_id = record.run.id, .record = record};
-}
-template <class Value>
-std::optional<Change> change_in(const Value&) {
-    return std::nullopt;
-}
 
 template <class Value, class Work, class Handler>
 class HandlerCall final : public Call {
@@ -91,12 +75,24 @@ public:
     [[nodiscard]] const Error* error() const override {
         return result_.has_value() ? nullptr : &result_.error();
     }
-    [[nodiscard]] std::optional<Change> change() const override {
-        if (!purged_.empty()) return Change{.run_id = purged_, .record = std::nullopt};
-        if constexpr (std::is_void_v<Value>) {
-            return std::nullopt;
+    [[nodiscard]] const std::string* changed_run() const override {
+        if (!purged_.empty()) return &purged_;
+        if constexpr (std::is_same_v<Value, RunRecord> || std::is_same_v<Value, CreatedRun>) {
+            return &result_->run.id;
         } else {
-            return change_in(*result_);
+            return nullptr;
+        }
+    }
+    void show(const std::function<void(const RunRecord*)>& audience) override {
+        if constexpr (std::is_same_v<Value, RunRecord>) {
+            audience(&*result_);
+        } else if constexpr (std::is_same_v<Value, CreatedRun>) {
+            // Lent, not copied: a run is some dozen allocations.
+            RunRecord record{.run = std::move(result_->run), .attempt = std::nullopt};
+            audience(&record);
+            result_->run = std::move(record.run);
+        } else {
+            audience(nullptr);
         }
     }
     void complete() override {
@@ -117,7 +113,7 @@ private:
 // Everything that the worker half has to tell home after one group or one batch of reads.
 struct Delivery {
     std::vector<CallPtr> calls;
-    std::vector<Change> changes;  // once per run, the newest
+    std::vector<CallPtr> changes;  // of `calls`, the newest for each run that changed
     std::optional<Error> failure;
     std::int64_t group = 0;  // writes committed; 0 = no commit
     std::int64_t commit_us = 0;
@@ -168,13 +164,13 @@ private:
     std::deque<CallPtr> take_batch();
     void process(std::deque<CallPtr> batch);
     void write_group(std::vector<CallPtr> calls);
-    void run_group(const std::vector<CallPtr>& calls, std::vector<Change>& changes);
+    void run_group(const std::vector<CallPtr>& calls, std::vector<CallPtr>& changes);
     void refuse_group(std::vector<CallPtr> calls, const Error& error, bool fatal);
     void hand_over(Delivery delivery);
 
     // Home half.
     void deliver(Delivery delivery);
-    void wake(const Change& change);
+    void wake(const std::string& run_id, const RunRecord* record);
     void wake_all(const Error& error);
     void complete(const CallPtr& call);
     void drain_at_home();
@@ -296,19 +292,19 @@ void Core::process(std::deque<CallPtr> batch) {
 }
 
 // Runs each write in its own savepoint (the database's doing) and gathers what changed.
-void Core::run_group(const std::vector<CallPtr>& calls, std::vector<Change>& changes) {
+void Core::run_group(const std::vector<CallPtr>& calls, std::vector<CallPtr>& changes) {
     std::unordered_map<std::string, std::size_t> place;
     for (const auto& call : calls) {
         const auto before = database_->changes();
         call->run(*database_);
         if (call->error() != nullptr || database_->changes() == before) continue;
-        auto change = call->change();
-        if (!change) continue;
-        const auto [known, first] = place.try_emplace(change->run_id, changes.size());
+        const auto* run_id = call->changed_run();
+        if (run_id == nullptr) continue;
+        const auto [known, first] = place.try_emplace(*run_id, changes.size());
         if (first) {
-            changes.push_back(*std::move(change));
+            changes.push_back(call);
         } else {
-            changes[known->second] = *std::move(change);
+            changes[known->second] = call;
         }
     }
 }
@@ -404,12 +400,15 @@ void Core::deliver(Delivery delivery) {
             commit_observer(static_cast<double>(delivery.commit_us) / 1e6, delivery.group);
         }
     }
-    for (const auto& change : delivery.changes) {
-        // By index: a listener may add a listener, or stop the store.
-        for (std::size_t i = 0; change.record && i < listeners.size(); ++i) {
-            listeners[i](*change.record);
-        }
-        wake(change);
+    for (const auto& call : delivery.changes) {
+        const std::string run_id = *call->changed_run();
+        call->show([this, &run_id](const RunRecord* record) {
+            // By index: a listener may add a listener.
+            for (std::size_t i = 0; record != nullptr && i < listeners.size(); ++i) {
+                listeners[i](*record);
+            }
+            wake(run_id, record);
+        });
     }
     // Each in a turn of its own, so that one coroutine's exception is not another's end.
     for (const auto& call : delivery.calls) {
@@ -431,14 +430,14 @@ void Core::remove_waiter(const std::string& run_id, Waiter* waiter) {
     }
 }
 
-void Core::wake(const Change& change) {
-    const auto [begin, end] = waiters_.equal_range(change.run_id);
+void Core::wake(const std::string& run_id, const RunRecord* record) {
+    const auto [begin, end] = waiters_.equal_range(run_id);
     for (auto it = begin; it != end; ++it) {
         Waiter& waiter = *it->second;
-        if (change.record) {
-            waiter.news = *change.record;
+        if (record != nullptr) {
+            waiter.news = *record;
         } else {
-            waiter.news = fail(ErrorKind::not_found, "run " + change.run_id + " was removed");
+            waiter.news = fail(ErrorKind::not_found, "run " + run_id + " was removed");
         }
         waiter.timer.cancel();
     }

@@ -58,7 +58,7 @@ void put_octal(char (&field)[N], std::int64_t value) {
     }
 }
 
-void put_text(char* field, std::string_view text) { std::memcpy(field, text.data(), text.size()); }
+void put_text(char* field, std::string_view text) { std::ranges::copy(text, field); }
 
 struct SplitName {
     std::string_view prefix;

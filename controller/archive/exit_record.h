@@ -20,8 +20,8 @@ struct ExitRecord {
     std::int64_t signal = 0;      // 0 = it exited
     std::int64_t exec_errno = 0;  // != 0: argv[0] could not be executed
     std::string tripped;  // "", "timeout", "work_bytes": the limit for which PID 1 stopped it
-    bool term_from_outside =
-        false;  // somebody outside the container sent TERM: cancel, or the engine going down
+    // Somebody outside the container sent TERM: cancel, or the engine going down.
+    bool term_from_outside = false;
     std::int64_t wall_us = 0;
     std::int64_t cpu_us = 0;
     std::int64_t memory_peak_bytes = 0;
@@ -30,8 +30,7 @@ struct ExitRecord {
     struct Stream {
         std::int64_t total = 0;  // printed by the command
         std::int64_t kept = 0;   // passed on to the engine's log, without the note about the gap
-        std::int64_t note =
-            0;  // bytes of PID 1's own lines (that note): kept + note are in the engine's log
+        std::int64_t note = 0;   // PID 1's own lines in it: kept + note are in the engine's log
     };
     Stream out;
     Stream err;

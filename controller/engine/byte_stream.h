@@ -1,6 +1,6 @@
 // Where bytes of a call come from and go to. Synchronous on purpose: the caller of read() or
-// write() waits, so a slow disk slows the socket down and nothing piles up in memory. Called on the
-// loop's thread only.
+// write() waits, so a slow disk slows the socket down and nothing piles up in memory. Called on
+// the loop's thread only.
 #pragma once
 
 #include <cstddef>

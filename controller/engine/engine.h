@@ -1,12 +1,14 @@
-// A container engine, as the controller needs it: naked calls, one request each, no retries, no policy.
+// A container engine, as the controller needs it: naked calls, one request each, no retries, no
+// policy.
 //
 // Every reply is one of three (EngineError::is_unknown tells the last two apart):
 //   ok             it happened, and this is what was said
 //   definite error the engine refused and nothing changed by this call
-//   unknown        timeout, cut body, bad JSON, most 5xx: it may have happened, or may yet. Look again.
+//   unknown        timeout, cut body, bad JSON, most 5xx: it may have happened, or may yet
+//                  happen; look again
 //
-// Call from the loop's thread. Every call has a deadline of its own. Calls may run side by side. Implementations:
-// docker/client.h (a real engine), tests' small worlds.
+// Call from the loop's thread. Every call has a deadline of its own. Calls may run side by side.
+// Implementations: docker/client.h (a real engine), tests' small worlds.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -52,24 +54,30 @@ public:
     virtual Call<EngineFacts> probe() = 0;
 
     virtual Call<ImageFacts> inspect_image(std::string reference) = 0;
-    // Errors inside a 200 stream are definite (`rejected`). Deadline: no progress for the call's time.
+    // Errors inside a 200 stream are definite (`rejected`). Deadline: no progress for the call's
+    // time.
     virtual Call<void> pull_image(std::string reference, PullProgress progress) = 0;
-    // The prepared image: a never-started container's file system, tagged and labelled. Returns the new image's id.
-    virtual Call<std::string> commit_image(std::string container_id, std::string repository, std::string tag,
+    // The prepared image: a never-started container's file system, tagged and labelled. Returns
+    // the new image's id.
+    virtual Call<std::string> commit_image(std::string container_id, std::string repository,
+                                           std::string tag,
                                            std::map<std::string, std::string> labels) = 0;
-    virtual Call<RemoveOutcome> remove_image(std::string id) = 0;  // conflict = in use
+    virtual Call<RemoveOutcome> remove_image(std::string id) = 0;              // conflict = in use
     virtual Call<std::vector<ImageFacts>> list_images(std::string label) = 0;  // "key=value"
 
     // conflict = the name is taken. Creates the volume with it, labelled.
     virtual Call<CreatedContainer> create_container(Sandbox sandbox) = 0;
-    // A never-started container of `image` to build on: role "build", writable, no mounts, no network.
-    virtual Call<CreatedContainer> create_build_container(std::string name, std::string image,
-                                                          std::map<std::string, std::string> labels) = 0;
+    // A never-started container of `image` to build on: role "build", writable, no mounts, no
+    // network.
+    virtual Call<CreatedContainer> create_build_container(
+        std::string name, std::string image, std::map<std::string, std::string> labels) = 0;
     virtual Call<ContainerFacts> inspect_container(std::string id_or_name) = 0;
-    virtual Call<std::vector<ContainerSummary>> list_containers(std::string label) = 0;  // all states
+    virtual Call<std::vector<ContainerSummary>> list_containers(
+        std::string label) = 0;  // all states
     virtual Call<StartOutcome> start_container(std::string id) = 0;
     virtual Call<KillOutcome> kill_container(std::string id, std::string signal) = 0;
-    // With v=1 (anonymous volumes); named volumes stay. conflict = running (without force) or a removal is in progress.
+    // With v=1 (anonymous volumes); named volumes stay. conflict = running (without force) or a
+    // removal is in progress.
     virtual Call<RemoveOutcome> remove_container(std::string id, bool force) = 0;
 
     // The tar goes to `path` in the container. `source` must outlive the call.
@@ -83,9 +91,11 @@ public:
     virtual Call<std::vector<VolumeFacts>> list_volumes(std::string label) = 0;
     virtual Call<RemoveOutcome> remove_volume(std::string name) = 0;  // conflict = in use
 
-    // Container events that carry `label`, until the stream ends; always returns an error that says how it ended.
-    // `connected` is called once the engine has answered: subscribe first, then list.
-    virtual Call<void> events(std::string label, std::function<void()> connected, EventListener listener) = 0;
+    // Container events that carry `label`, until the stream ends; always returns an error that
+    // says how it ended. `connected` is called once the engine has answered: subscribe first, then
+    // list.
+    virtual Call<void> events(std::string label, std::function<void()> connected,
+                              EventListener listener) = 0;
 };
 
 }  // namespace mayfly::controller

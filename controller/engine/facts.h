@@ -1,4 +1,5 @@
-// What an engine can tell us, as values. Pure: no Asio, no JSON, no Docker. plan() decides by these.
+// What an engine can tell us, as values. Pure: no Asio, no JSON, no Docker. plan() decides by
+// these.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,16 @@ struct ImageFacts {
     UnixMs created_ms = 0;
 };
 
-enum class ContainerState { created, running, paused, restarting, removing, exited, dead, unknown };
+enum class ContainerState {
+    created,
+    running,
+    paused,
+    restarting,
+    removing,
+    exited,
+    dead,
+    unknown
+};
 [[nodiscard]] std::string_view to_string(ContainerState state);
 
 struct MountFacts {
@@ -105,7 +115,7 @@ struct ContainerFacts {
     std::map<std::string, std::string> log_options;
     std::string runtime;
     std::vector<std::string> binds;
-    std::int64_t device_count = 0;          // Devices + DeviceRequests + DeviceCgroupRules
+    std::int64_t device_count = 0;  // Devices + DeviceRequests + DeviceCgroupRules
     std::vector<std::string> group_add;
     std::vector<std::string> volumes_from;
     std::vector<MountFacts> mounts;
@@ -131,8 +141,8 @@ struct VolumeFacts {
 struct PathStat {
     std::string name;
     std::int64_t size = 0;
-    std::uint32_t mode = 0;       // Go's os.FileMode as sent
-    std::int64_t mtime_ns = 0;    // since the epoch
+    std::uint32_t mode = 0;     // Go's os.FileMode as sent
+    std::int64_t mtime_ns = 0;  // since the epoch
     std::string link_target;
 };
 

@@ -68,10 +68,11 @@ public:
 };
 
 class EngineTest : public ::testing::Test {
-protected:
+public:
     EngineTest();
     ~EngineTest() override;
 
+protected:
     // Runs the loop until `call` has ended.
     template <class T>
     T run(boost::asio::awaitable<T> call) {

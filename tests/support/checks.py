@@ -5,6 +5,7 @@ import http.client
 import os
 import socket
 import sys
+import time
 import traceback
 import urllib.parse
 
@@ -90,3 +91,14 @@ class EngineApi:
 
     def inspect(self, container_id):
         return self.json("GET", f"/containers/{container_id}/json")
+
+
+def wait_for(condition, deadline_s=60, every_s=0.05):
+    """Whether `condition` came true before the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        if condition():
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(every_s)

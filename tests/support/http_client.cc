@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -44,6 +45,8 @@ HttpClient HttpClient::tcp(std::uint16_t port) {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const timeval timeout{kReadTimeoutS, 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    const int now = 1;  // a head and its body are two sends
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
     if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
         ::close(fd);
         return HttpClient(-1);

@@ -486,7 +486,7 @@ TEST(TornHarvest, ALibarchiveTarIsWholeAndItsCutsAreNot) {
             archive_entry_set_perm(entry, 04755);
             archive_entry_set_size(entry, folder ? 0 : 3000);
             ASSERT_EQ(archive_write_header(writer.get(), entry), ARCHIVE_OK);
-            const std::string content(3000, name[7]);
+            const std::string content(3000, std::string_view(name).back());
             if (!folder) archive_write_data(writer.get(), content.data(), content.size());
             archive_entry_free(entry);
         }

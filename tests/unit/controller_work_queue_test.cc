@@ -91,12 +91,12 @@ TEST(Backoff, DoublesUpToItsCeilingAndNeverLeavesTheUpperHalf) {
 
 TEST(WorkSlots, HandAFreedSlotToWhatEndsARunBeforeWhatPreparesOne) {
     WorkSlots slots(1);
-    EXPECT_TRUE(slots.acquire("a", WorkClass::prepare));
-    EXPECT_FALSE(slots.acquire("b", WorkClass::prepare));
-    EXPECT_FALSE(slots.acquire("c", WorkClass::finish));
+    EXPECT_TRUE(slots.acquire("a", WorkClass::create));
+    EXPECT_FALSE(slots.acquire("b", WorkClass::create));
+    EXPECT_FALSE(slots.acquire("c", WorkClass::harvest));
     EXPECT_EQ(slots.release("a"), "c");
-    EXPECT_FALSE(slots.acquire("d", WorkClass::finish)) << "the slot is reserved for c";
-    EXPECT_TRUE(slots.acquire("c", WorkClass::finish));
+    EXPECT_FALSE(slots.acquire("d", WorkClass::harvest)) << "the slot is reserved for c";
+    EXPECT_TRUE(slots.acquire("c", WorkClass::harvest));
     EXPECT_EQ(slots.used(), 1);
 }
 

@@ -31,6 +31,13 @@ Request post(const std::string& body = "") {
 }
 
 class TransportTest : public ::testing::Test {
+public:
+    ~TransportTest() override {
+        transport_.reset();
+        io_.restart();
+        io_.run();
+    }
+
 protected:
     Transport& to(const Endpoint& endpoint) {
         settings_.endpoint = endpoint;
@@ -43,11 +50,6 @@ protected:
         Transport& transport = transport_ ? *transport_ : to(server.endpoint());
         return run_call(io_, transport.exchange(std::move(request)));
     }
-    ~TransportTest() override {
-        transport_.reset();
-        io_.restart();
-        io_.run();
-    }
 
     boost::asio::io_context io_;
     store::SystemClock clock_;
@@ -55,8 +57,7 @@ protected:
     std::unique_ptr<Transport> transport_;
 };
 
-// ------------------------------------------------------------------------------- replies, good
-// and bad
+// ---- replies, good and bad
 
 struct ReplyCase {
     const char* sentence;
@@ -217,8 +218,7 @@ TEST_F(TransportTest, ALongErrorIsCutToItsBeginning) {
     EXPECT_EQ(0U, transport_->idle_count()) << "the rest of it is still on the way";
 }
 
-// ----------------------------------------------------------------------------------------- no
-// connection
+// ---- no connection
 
 TEST_F(TransportTest, NobodyListensIsUnreachable) {
     Endpoint endpoint;
@@ -248,8 +248,7 @@ TEST_F(TransportTest, ANameThatDoesNotResolveIsUnreachable) {
         << answer.fault_message;
 }
 
-// --------------------------------------------------------------------------------------------
-// deadlines
+// ---- deadlines
 
 TEST_F(TransportTest, AcceptedAndNeverAnsweredIsATimeout) {
     TestServer server([](ServerConnection& connection, int) { connection.wait_for_close(); });
@@ -308,8 +307,7 @@ TEST_F(TransportTest, ASlowDripIsProgressForADeadlineWithoutEnd) {
     EXPECT_EQ(20U, answer.body.size());
 }
 
-// ---------------------------------------------------------------------------------- idle
-// connections
+// ---- idle connections
 
 TEST_F(TransportTest, RequestsInARowShareAConnection) {
     TestServer server([](ServerConnection& connection, int) {
@@ -449,8 +447,7 @@ TEST_F(TransportTest, FewIdleConnectionsAreKept) {
     EXPECT_EQ(2U, transport.idle_count());
 }
 
-// ------------------------------------------------------------------------------------ bodies,
-// streamed
+// ---- bodies, streamed
 
 class PatternSource final : public ByteSource {
 public:
@@ -624,8 +621,7 @@ TEST_F(TransportTest, AStreamWhoseEndCannotBeToldFromACutIsRefused) {
     EXPECT_EQ(Fault::protocol, ask(server, request).fault);
 }
 
-// ------------------------------------------------------------------------------------ what is
-// sent
+// ---- what is sent
 
 TEST_F(TransportTest, SaysWhatItMustAndNoMore) {
     std::vector<std::string> got;
@@ -659,8 +655,7 @@ TEST_F(TransportTest, SaysWhatItMustAndNoMore) {
         got);
 }
 
-// -------------------------------------------------------------------------------------------
-// closing
+// ---- closing
 
 TEST_F(TransportTest, CloseEndsWhatWaitsAndRefusesWhatComes) {
     std::atomic<bool> asked = false;

@@ -59,8 +59,7 @@ std::expected<std::unique_ptr<DockerEngine>, std::string> DockerEngine::open(
 
 void DockerEngine::close() { transport_->close(); }
 
-// ------------------------------------------------------------------------------- one call, in
-// general
+// ---- one call, in general
 
 void DockerEngine::observe(std::string_view call, std::string_view result,
                            std::int64_t begin_us) const {
@@ -184,8 +183,7 @@ std::expected<CreatedContainer, std::string> DockerEngine::read_created(const Sa
                             .warnings = std::move(created->warnings)};
 }
 
-// ------------------------------------------------------------------------------------------ the
-// engine
+// ---- the engine
 
 Call<DockerEngine::Negotiated> DockerEngine::negotiate_version() {
     Ask ping = ask_for("GET /_ping", "/_ping", "engine", settings_.deadlines.ask_ms);
@@ -265,8 +263,7 @@ Call<void> DockerEngine::events(std::string label, std::function<void()> connect
     co_return ended;
 }
 
-// ------------------------------------------------------------------------------------------ the
-// images
+// ---- the images
 
 Call<ImageFacts> DockerEngine::inspect_image(std::string reference) {
     Ask ask = ask_for("GET /images/{name}/json",
@@ -327,8 +324,7 @@ Call<std::vector<ImageFacts>> DockerEngine::list_images(std::string label) {
     return send_and_read<std::vector<ImageFacts>>(std::move(ask), read);
 }
 
-// -------------------------------------------------------------------------------------- the
-// containers
+// ---- the containers
 
 Call<CreatedContainer> DockerEngine::create_container(Sandbox sandbox) {
     Ask ask = ask_for("POST /containers/create",
@@ -397,8 +393,7 @@ Call<RemoveOutcome> DockerEngine::remove_container(std::string id, bool force) {
     return send_and_read<RemoveOutcome>(std::move(ask), &read_removed);
 }
 
-// ------------------------------------------------------------------------------- into and out of
-// them
+// ---- into and out of them
 
 Call<void> DockerEngine::put_archive(std::string id, std::string path, ByteSource& source) {
     Ask ask =
@@ -444,8 +439,7 @@ Call<void> DockerEngine::read_logs(std::string id, LogSink& sink) {
     co_return whole;
 }
 
-// ----------------------------------------------------------------------------------------- the
-// volumes
+// ---- the volumes
 
 Call<VolumeFacts> DockerEngine::inspect_volume(std::string name) {
     Ask ask = ask_for("GET /volumes/{name}", fmt::format("/volumes/{}", encode(name)), name,

@@ -46,7 +46,7 @@ constexpr int kKeepaliveCount = 3;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
-// ------------------------------------------------------------------------------------- the stream
+// ---- the stream
 
 struct IoResult {
     error_code ec;
@@ -134,8 +134,7 @@ private:
     asio::ssl::stream<beast::basic_stream<tcp>> tls_;
 };
 
-// ---------------------------------------------------------------------------------- the TLS
-// context
+// ---- the TLS context
 
 std::unexpected<std::string> tls_refused(std::string_view file, const error_code& ec) {
     return std::unexpected(fmt::format("TLS: {}: {}", file, ec.message()));
@@ -169,8 +168,7 @@ std::expected<std::unique_ptr<asio::ssl::context>, std::string> tls_context(
     return context;
 }
 
-// ------------------------------------------------------------------------------------- the
-// deadline
+// ---- the deadline
 
 class Deadline {
 public:
@@ -217,8 +215,7 @@ private:
     bool by_total_ = false;
 };
 
-// -------------------------------------------------------------------------------------- the
-// decoder
+// ---- the decoder
 
 // One reply, pushed in as bytes.
 class Decoder final : public http::basic_parser<false> {
@@ -307,8 +304,7 @@ void fail(Answer& answer, Fault fault, std::string message) {
 
 }  // namespace
 
-// ------------------------------------------------------------------------------------------ the
-// core
+// ---- the core
 
 class Transport::Core {
 public:
@@ -383,8 +379,7 @@ private:
     std::vector<ConnectionPtr> idle_;  // the latest used is last
 };
 
-// ----------------------------------------------------------------------------------------
-// connecting
+// ---- connecting
 
 template <class Socket>
 void Transport::Core::tune(Socket& socket) {
@@ -505,8 +500,7 @@ asio::awaitable<Transport::Core::ConnectResult> Transport::Core::connect() {
     co_return connection;
 }
 
-// ------------------------------------------------------------------------------------ idle
-// connections
+// ---- idle connections
 
 Transport::Core::ConnectionPtr Transport::Core::take_idle(const Request& request) {
     const std::int64_t now_us = clock_.steady_us();
@@ -536,8 +530,7 @@ void Transport::Core::give_back(ConnectionPtr connection) {
     idle_.push_back(std::move(connection));
 }
 
-// --------------------------------------------------------------------------------------------
-// sending
+// ---- sending
 
 std::string Transport::Core::head_of(const Request& request) const {
     const Endpoint& endpoint = settings_.endpoint;
@@ -642,8 +635,7 @@ asio::awaitable<bool> Transport::Core::send(Connection& connection, Request& req
     co_return sent;
 }
 
-// ------------------------------------------------------------------------------------------
-// receiving
+// ---- receiving
 
 // True = the reply is finished, well or badly; false = more bytes are needed.
 bool Transport::Core::decode(std::optional<Decoder>& decoder, Request& request, Answer& answer,
@@ -788,8 +780,7 @@ void Transport::Core::close() {
     }
 }
 
-// ------------------------------------------------------------------------------------------- the
-// face
+// ---- the face
 
 Transport::Transport(std::shared_ptr<Core> core) : core_(std::move(core)) {}
 
