@@ -81,7 +81,7 @@ private:
         return wait(Pending::EngineDown, o_.engine_error, wake_ms);
     }
 
-    // ---- 
+    // ----
     // queued
 
     Action queued() const {
@@ -117,7 +117,7 @@ private:
         return Commit{std::move(bind)};
     }
 
-    // ---- 
+    // ----
     // preparing, starting
 
     Action bound() const {
@@ -248,7 +248,7 @@ private:
         return Commit{store::RecordStarted{run_.id, attempt().number, now_, deadline}};
     }
 
-    // ---- 
+    // ----
     // running
 
     Action record_exit(std::optional<store::EngineExit> exit) const {
@@ -300,7 +300,7 @@ private:
         return Wait{now_ + s_.kill_after_term_ms};
     }
 
-    // ---- 
+    // ----
     // harvest, collect
 
     Action exited() const {

@@ -37,7 +37,8 @@ std::string make_run_id(UnixMs now_ms, Random& random) {
     for (std::size_t i = kRunIdTimeSize; i-- > 0; time >>= 5U) id[i] = kCrockford[time & 31U];
     for (std::size_t i = kRunIdTimeSize; i < kRunIdSize;) {
         auto bits = random.next_u64();
-        for (int n = 0; n < 8 && i < kRunIdSize; ++n, ++i, bits >>= 5U) id[i] = kCrockford[bits & 31U];
+        for (int n = 0; n < 8 && i < kRunIdSize; ++n, ++i, bits >>= 5U)
+            id[i] = kCrockford[bits & 31U];
     }
     return id;
 }
@@ -48,7 +49,8 @@ bool is_run_id(const std::string& text) {
 
 std::string make_nonce(Random& random) {
     char text[17];
-    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(random.next_u64()));
+    std::snprintf(text, sizeof text, "%016llx",
+                  static_cast<unsigned long long>(random.next_u64()));
     return text;
 }
 

@@ -1,5 +1,6 @@
-// Time and randomness as arguments. Everything that asks "what time is it?" or "give me a nonce" does it through
-// these two interfaces, so that a test or the simulator can own both. Pure files never see them: they get values.
+// Time and randomness as arguments. Everything that asks "what time is it?" or "give me a nonce"
+// does it through these two interfaces, so that a test or the simulator can own both. Pure files
+// never see them: they get values.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,8 @@
 
 namespace mayfly::store {
 
-// Milliseconds since 1970-01-01 UTC. What is persisted and shown; deadlines are absolute in this unit.
+// Milliseconds since 1970-01-01 UTC. What is persisted and shown; deadlines are absolute in this
+// unit.
 using UnixMs = std::int64_t;
 
 class Clock {
@@ -31,7 +33,8 @@ public:
     [[nodiscard]] virtual std::uint64_t next_u64() = 0;
 };
 
-// getrandom(2). Thread-safe. Aborts when the kernel cannot give randomness: a nonce that repeats is worse.
+// getrandom(2). Thread-safe. Aborts when the kernel cannot give randomness: a nonce that repeats
+// is worse.
 class SystemRandom final : public Random {
 public:
     [[nodiscard]] std::uint64_t next_u64() override;
@@ -39,7 +42,8 @@ public:
 
 // A run id: ULID, 26 characters, lower case Crockford base 32; sorts by creation time.
 [[nodiscard]] std::string make_run_id(UnixMs now_ms, Random& random);
-// True for exactly the strings that make_run_id can return; everything else is not an id and touches nothing.
+// True for exactly the strings that make_run_id can return; everything else is not an id and
+// touches nothing.
 [[nodiscard]] bool is_run_id(const std::string& text);
 // 16 lower-case hex digits, for container and volume names fixed before any engine call.
 [[nodiscard]] std::string make_nonce(Random& random);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A running container against every line of the sandbox, and a script inside that tries to get out."""
+"""A running container against every line of the sandbox, and a script that tries to get out."""
 
 import json
 import os
@@ -15,7 +15,7 @@ PYTHON = "mayfly-test/python:1"
 LIMITS = {"memory_bytes": 64 << 20, "cpus": 0.5, "pids": 32, "work_bytes": 8 << 20,
           "tmp_bytes": 1 << 20, "timeout_s": 60}
 
-# Each entry: (what it tries, expression or statements; raising OSError or giving False is a refusal).
+# Each attempt: what it tries, and how. An exception, None or False is a refusal.
 # It prints one JSON object: {what: "refused: ..." | "DONE: ..."}.
 ESCAPE = r"""
 import ctypes, errno, json, os, socket, subprocess
@@ -44,8 +44,10 @@ attempt("give itself groups", lambda: os.setgroups([0]))
 attempt("write to the root file system", lambda: write("/etc/x", "x"))
 attempt("write to /.mayfly", lambda: write("/.mayfly/x", "x"))
 attempt("replace PID 1's program", lambda: write("/.mayfly/init", "x"))
-attempt("run a program from /tmp", lambda: (write("/tmp/x", "#!/bin/sh\n"), os.chmod("/tmp/x", 0o755),
-                                           subprocess.run(["/tmp/x"], check=True))[0])
+attempt("run a program from /tmp", lambda: (
+    write("/tmp/x", "#!/bin/sh\n"), os.chmod("/tmp/x", 0o755),
+    subprocess.run(["/tmp/x"], check=True)
+)[0])
 attempt("find the docker socket", lambda: [p for p in ("/var/run/docker.sock", "/run/docker.sock")
                                            if os.path.exists(p)] or None)
 attempt("reach the network", lambda: connect(("10.0.0.1", 80)))
@@ -165,7 +167,7 @@ def from_the_inside(checks, daemon):
     for name, want in (("capabilities", "0" * 32), ("no_new_privs", "1"), ("seccomp", "2"),
                        ("uid", "\t".join(["10001"] * 4))):
         checks.equal(f"inside: {name}", found.pop(name), want)
-    # PID 1 of a namespace cannot be killed or stopped from inside: the call succeeds, nothing happens.
+    # PID 1 cannot be killed or stopped from inside: the call succeeds, and nothing happens.
     for what in ("kill PID 1", "stop PID 1"):
         checks.check(f"inside: cannot {what}", status["phase"] == "succeeded", status)
         found.pop(what)

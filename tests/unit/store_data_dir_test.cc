@@ -8,7 +8,7 @@
 #include <fstream>
 #include <string>
 
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

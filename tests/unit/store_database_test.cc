@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

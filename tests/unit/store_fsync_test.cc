@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "store/data_dir.h"
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

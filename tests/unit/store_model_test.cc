@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "store/transition.h"
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

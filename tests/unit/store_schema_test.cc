@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "store/file_system.h"
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "store/input_tar.h"
 #include "store/tar_writer.h"
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {

@@ -9,7 +9,7 @@
 #include "store/run.h"
 #include "store/sha256.h"
 #include "store/spec_json.h"
-#include "store_fixtures.h"
+#include "tests/unit/store_fixtures.h"
 
 namespace mayfly::store {
 namespace {
