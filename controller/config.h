@@ -34,7 +34,7 @@ struct Config {
     std::int64_t max_connections = 1'024;
     std::int64_t max_wait_s = 60;
     std::int64_t stop_grace_s = 10;
-    std::int64_t disk_threads = 4;
+    std::int64_t disk_threads = 8;
 };
 
 struct ParsedConfig {

@@ -122,8 +122,13 @@ private:
 
     Action bound() const {
         if (cancel_requested()) return finish(Phase::cancelled, Reason::CancelRequested, "");
-        if (now_ >= attempt().prepare_deadline_ms) return prepare_timeout();
         return build();
+    }
+
+    Action queue_timeout() const {
+        return finish(Phase::timed_out, Reason::QueueTimeout,
+                      fmt::format("it waited {} s, limits.queue_timeout_s, and was not started",
+                                  run_.spec.limits.queue_timeout_s));
     }
 
     Action prepare_timeout() const {
@@ -138,7 +143,15 @@ private:
     // From nothing to a verified container with its inputs, and then a request for a run slot.
     // Nothing has run yet.
     Action build() const {
-        const auto deadline = attempt().prepare_deadline_ms;
+        // Preparing ahead is our own idea: a run that only waits for a run slot is still waiting
+        // in the queue.
+        const bool waits_for_slot = is_prepared(o_.record, ev_) && !ev_.look && !o_.grants.start;
+        if (waits_for_slot && now_ >= run_.queue_deadline_ms) return queue_timeout();
+        if (!is_prepared(o_.record, ev_) && now_ >= attempt().prepare_deadline_ms) {
+            return prepare_timeout();
+        }
+        const auto deadline =
+            waits_for_slot ? run_.queue_deadline_ms : attempt().prepare_deadline_ms;
         if (ev_.name_conflict) {
             return finish(
                 Phase::failed, Reason::NameConflict,
@@ -231,7 +244,6 @@ private:
 
     Action build_again() const {
         if (cancel_requested()) return finish(Phase::cancelled, Reason::CancelRequested, "");
-        if (now_ >= attempt().prepare_deadline_ms) return prepare_timeout();
         // Counted by what the engine did, not by intents: a controller that is killed again and
         // again between intent and start must not use up a run's tries.
         if (ev_.start_failures >= s_.start_failures_max) {

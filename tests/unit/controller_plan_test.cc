@@ -210,6 +210,18 @@ INSTANTIATE_TEST_SUITE_P(
                  w.record.run.cancel_requested_ms = 1;
              }),
              "finish cancelled CancelRequested"},
+        Case{"a prepared run that waits for a slot is not late in preparing",
+             World().at(Stage::bound).prepared().with([](W w) {
+                 w.grants.start = false;
+                 w.record.attempt->prepare_deadline_ms = kNow - 1;
+             }),
+             "Wait"},
+        Case{"... but the queue deadline is its own",
+             World().at(Stage::bound).prepared().with([](W w) {
+                 w.grants.start = false;
+                 w.record.run.queue_deadline_ms = kNow;
+             }),
+             "finish timed_out QueueTimeout"},
         Case{"the prepare deadline holds", World().at(Stage::bound).with([](W w) {
                  w.now_ms = w.record.attempt->prepare_deadline_ms;
              }),
