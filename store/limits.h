@@ -32,7 +32,7 @@ struct Policy {
         {"pids", &RunLimits::pids, 4, 128, 1'024},
         {"work_bytes", &RunLimits::work_bytes, 1LL << 20, 256LL << 20, 16LL << 30},
         {"tmp_bytes", &RunLimits::tmp_bytes, 64LL << 10, 64LL << 20, 1LL << 30},
-        {"log_bytes", &RunLimits::log_bytes, 1LL << 10, 1LL << 20, 64LL << 20},
+        {"log_bytes", &RunLimits::log_bytes, 1LL << 10, 256LL << 10, 64LL << 20},
         {"artifact_bytes", &RunLimits::artifact_bytes, 0, 64LL << 20, 8LL << 30},
         {"artifact_files", &RunLimits::artifact_files, 0, 1'000, 100'000},
     }};

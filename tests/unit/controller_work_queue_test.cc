@@ -100,6 +100,17 @@ TEST(WorkSlots, HandAFreedSlotToWhatEndsARunBeforeWhatPreparesOne) {
     EXPECT_EQ(slots.used(), 1);
 }
 
+TEST(WorkSlots, LeaveHalfToOthersWhenThereAreManyHarvests) {
+    WorkSlots slots(4);
+    EXPECT_TRUE(slots.acquire("h1", WorkClass::harvest));
+    EXPECT_TRUE(slots.acquire("h2", WorkClass::harvest));
+    EXPECT_FALSE(slots.acquire("h3", WorkClass::harvest));
+    EXPECT_TRUE(slots.acquire("s", WorkClass::start));
+    EXPECT_EQ(slots.release("s"), std::nullopt) << "a third harvest has no room";
+    EXPECT_EQ(slots.release("h1"), "h3");
+    EXPECT_TRUE(slots.acquire("h3", WorkClass::harvest));
+}
+
 TEST(WorkSlots, PassAReservationOnWhenItsKeyNeedsItNoMore) {
     WorkSlots slots(1);
     ASSERT_TRUE(slots.acquire("a", WorkClass::start));
