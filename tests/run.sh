@@ -18,7 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 . deploy/packages.sh
 
-default_suites=(lint unit api engine crash quickstart asan tidy)
+default_suites=(lint unit api engine crash quickstart asan)
 engine_dir="$root/build/engine"
 logs="$root/build/tests"
 program_deadline_s=${MAYFLY_SUITE_S:-1800}
@@ -37,7 +37,7 @@ list_suites() {
   crash       kill -9 and engine failures, whole runs, nothing lost      (tests/crash)
   quickstart  deploy/quickstart.sh from end to end
   asan        unit and api again, with AddressSanitizer and UBSan
-  tidy        clang-tidy over every file that changed                    (tests/lint/tidy.py)
+* tidy        clang-tidy over every file that changed                    (tests/lint/tidy.py)
 * tsan        unit and api again, with ThreadSanitizer
 LIST
 }
