@@ -52,9 +52,9 @@ bool host_allowed(std::string_view authority, const HostRules& rules) {
 }
 
 std::optional<Problem> check_site(const SiteHeaders& headers) {
-    const Problem refused{ProblemType::cross_site,
-                          "This request was made by a page of another web site. Mayfly takes "
-                          "requests from programs and from its own pages."};
+    Problem refused{ProblemType::cross_site,
+                    "This request was made by a page of another web site. Mayfly takes "
+                    "requests from programs and from its own pages."};
     const bool reads = headers.method == "GET" || headers.method == "HEAD";
     const bool follows_link = reads && headers.sec_fetch_mode == "navigate";
     if (headers.origin) {

@@ -11,7 +11,7 @@ namespace {
 
 class TimerAlarm final : public Alarm {
 public:
-    explicit TimerAlarm(asio::any_io_executor executor) : timer_(std::move(executor)) {}
+    explicit TimerAlarm(const asio::any_io_executor& executor) : timer_(executor) {}
 
     asio::awaitable<void> wait(std::int64_t delay_ms) override {
         if (rung_) {

@@ -75,8 +75,8 @@ std::optional<SplitName> split_name(std::string_view path) {
     // The first slash that leaves a name that is short enough; the last byte may be a folder's own
     // slash.
     const auto slash = path.find('/', path.size() - kNameBytes - 1);
-    if (slash == std::string_view::npos || slash > kPrefixBytes || slash == 0 ||
-        slash + 1 == path.size()) {
+    // (Not found is larger than any prefix.)
+    if (slash > kPrefixBytes || slash == 0 || slash + 1 == path.size()) {
         return std::nullopt;
     }
     return SplitName{.prefix = path.substr(0, slash), .name = path.substr(slash + 1)};
@@ -157,7 +157,7 @@ Result<void> TarWriter::write_header(std::int64_t at, const Entry& entry, std::i
     put_octal(header.size, size);
     put_octal(header.mtime, std::max<std::int64_t>(entry.mtime_s, 0));
     header.type = entry.type;
-    put_text(header.magic, std::string_view("ustar", 6));
+    put_text(header.magic, std::string_view("ustar\0", 6));
     put_text(header.version, "00");
     put_octal(header.dev_major, 0);
     put_octal(header.dev_minor, 0);

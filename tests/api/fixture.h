@@ -38,9 +38,11 @@ struct Ending {
 };
 
 class ApiTest : public ::testing::Test {
+public:
+    ~ApiTest() override;
+
 protected:
     ApiTest();
-    ~ApiTest() override;
 
     // Opens and starts a server with these settings (listen and the like are filled in); once for
     // each test.

@@ -51,7 +51,7 @@ TEST(ApiHead, RefusesWhatIsAmbiguous) {
              {"no name", post + ": x\r\n\r\n", 400},
              {"a bare line feed", "GET / HTTP/1.1\nHost: a\n\n", 400},
              {"a bare carriage return", post + "X: a\rb\r\n\r\n", 400},
-             {"a NUL", post + std::string("X: a\0b\r\n\r\n", 11), 400},
+             {"a NUL", post + std::string("X: a\0b\r\n\r\n", 10), 400},
              {"a control character", post + "X: a\x01\r\n\r\n", 400},
              {"no Host", "GET / HTTP/1.1\r\n\r\n", 400},
              {"two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
