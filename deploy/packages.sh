@@ -12,7 +12,8 @@ packages_of() {
     build) # compiler, build tools, libraries
         echo clang-19 lld-19 cmake ninja-build ccache pkg-config libc6-dev libstdc++-12-dev \
             libboost1.81-dev libssl-dev libsqlite3-dev libsqlitecpp-dev nlohmann-json3-dev \
-            libarchive-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev zlib1g-dev
+            libarchive-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev zlib1g-dev \
+            libgtest-dev # the presets configure the tests too
         ;;
     engine) # a Docker Engine of our own, and images made on the spot
         echo docker.io containerd runc iptables apparmor procps ca-certificates \
@@ -22,7 +23,7 @@ packages_of() {
         echo curl ca-certificates python3 procps tar
         ;;
     test) # beside all of the above
-        echo libgtest-dev clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker git
+        echo clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker git
         ;;
     *)
         echo "packages: no group '$1'; there are: build engine client test" >&2
