@@ -69,23 +69,24 @@ install_packages() {
     rm -f "$log"
 }
 
-# promtool alone: the package that holds it would start a server. Prints where it is; $1 is a
-# folder to keep it in.
-fetch_promtool() {
-    local folder=$1
-    if command -v promtool; then
+# The path of one program of a package, unpacked into a folder and not installed: installing it
+# would start a server.
+#   fetch_program FOLDER PACKAGE PROGRAM
+fetch_program() {
+    local folder=$1 package=$2 program=$3
+    if command -v "$program"; then
         return 0
     fi
-    if [ ! -x "$folder/usr/bin/promtool" ]; then
+    if [ ! -x "$folder/usr/bin/$program" ]; then
         mkdir -p "$folder" || return 1
-        echo "packages: fetching promtool" >&2
-        (cd "$folder" && apt-get download -q prometheus >/dev/null 2>&1 &&
-            dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) || {
-            echo "packages: cannot fetch promtool (package prometheus)" >&2
+        echo "packages: fetching $program" >&2
+        (cd "$folder" && apt-get download -q "$package" >/dev/null 2>&1 &&
+            dpkg-deb -x "$package"_*.deb . && rm -f "$package"_*.deb) || {
+            echo "packages: cannot fetch $program (package $package)" >&2
             return 1
         }
     fi
-    echo "$folder/usr/bin/promtool"
+    echo "$folder/usr/bin/$program"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -266,8 +266,10 @@ fi
 
 all_started=$SECONDS
 install_packages build engine client test 9>&- || finish "cannot install what is needed"
-promtool=$(fetch_promtool "$root/build/tools") || finish "no promtool"
-export PROMTOOL=$promtool
+promtool=$(fetch_program "$root/build/tools" prometheus promtool) || finish "no promtool"
+registry=$(fetch_program "$root/build/tools" docker-registry docker-registry) ||
+    finish "no docker-registry"
+export PROMTOOL=$promtool DOCKER_REGISTRY=$registry
 build release 9>&- || finish "the build failed"
 trap clean_up EXIT
 trap 'exit 130' INT

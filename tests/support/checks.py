@@ -61,9 +61,11 @@ class EngineApi:
             sys.exit("checks: DOCKER_HOST must be a unix socket of a private engine")
         self.path = host[len("unix://"):]
 
-    def request(self, method, path, body=None):
+    def request(self, method, path, body=None, headers=None):
         connection = UnixConnection(self.path)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = dict(headers or {})
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         content = answer.read()
