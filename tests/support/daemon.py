@@ -138,6 +138,7 @@ class Mayflyd:
 
     def __init__(self, data_dir, docker_host, flags=(), program=None):
         self.data_dir, self.docker_host, self.flags = data_dir, docker_host, list(flags)
+        self.environment = {}  # laid over this process's own at each start
         self.program = program or os.path.join(BUILD, "mayflyd")
         self.log_path = data_dir.rstrip("/") + ".log"
         self.port = free_port()
@@ -160,7 +161,8 @@ class Mayflyd:
             self.process = subprocess.Popen(
                 [self.program, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
                  "--docker-host", self.docker_host, *self.flags],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **self.environment})
         if wait_ready:
             self.wait_ready()
 
