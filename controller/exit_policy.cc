@@ -135,6 +135,14 @@ void apply_harvest(ExitVerdict& verdict, const ExitEvidence& evidence) {
     }
 }
 
+// Our deadline may pass while nobody can look (the engine is away), or in the moment in which the
+// script ends. PID 1 knows whether our TERM reached it.
+bool ended_by_itself(const ExitEvidence& evidence) {
+    return evidence.engine && evidence.record && !evidence.record->term_from_outside &&
+           evidence.engine->state == "exited" &&
+           evidence.engine->exit_code == evidence.record->exit_code;
+}
+
 }  // namespace
 
 ExitVerdict judge_exit(const ExitEvidence& evidence) {
@@ -151,7 +159,7 @@ ExitVerdict judge_exit(const ExitEvidence& evidence) {
 
     if (evidence.cancel_requested || evidence.kill_cause == KillCause::cancel) {
         end(verdict, Phase::cancelled, Reason::CancelRequested, "");
-    } else if (evidence.kill_cause == KillCause::run_timeout) {
+    } else if (evidence.kill_cause == KillCause::run_timeout && !ended_by_itself(evidence)) {
         end(verdict, Phase::timed_out, Reason::RunTimeout, "limits.timeout_s was over");
     } else if (!evidence.engine) {
         lose(verdict, evidence, Reason::ContainerVanished, "somebody removed the container");

@@ -117,6 +117,18 @@ store::StreamStatus stream_status(const std::optional<ExitRecord>& record, bool 
     return status;
 }
 
+// The archive is well-formed; is it all of it? PID 1 counted.
+void compare_with_record(HarvestEvidence& evidence, const HarvestIndex& index) {
+    const auto& record = *evidence.record;
+    if (record.output_files < 0 || index.seen_files < 0) return;
+    if (record.output_files == index.seen_files && record.output_bytes == index.seen_bytes) return;
+    evidence.state = State::torn;
+    evidence.message = fmt::format(
+        "output/ held {} files with {} bytes when the script ended, and its archive brings {} "
+        "with {}",
+        record.output_files, record.output_bytes, index.seen_files, index.seen_bytes);
+}
+
 struct PublishJob {
     const store::DataDir* spool;
     store::RunRecord record;
@@ -166,13 +178,16 @@ std::expected<HarvestEvidence, HarvestFailure> index_and_publish(PublishJob job)
             auto record = parse_exit_record(record_json);
             if (record) {
                 evidence.record = *record;
+                if (index) compare_with_record(evidence, *index);
             } else {
                 evidence.record_error = record.error();
             }
         }
     }
-    if (evidence.state == State::torn)
-        return evidence;  // it is fetched again: nothing to publish yet
+    if (evidence.state == State::torn) {  // it is fetched again; if that never helps, logs remain
+        evidence.result = {};
+        verified = {};
+    }
 
     auto& result = evidence.result;
     if (evidence.record) {

@@ -356,8 +356,8 @@ private:
     // Container, then volume. The dead container was the evidence; by now the outcome is durable.
     Action collect() const {
         if (!o_.engine_up) return Wait{};
-        if (!ev_.container_removed) {
-            if (ev_.name_conflict) return RemoveVolume{};
+        // Somebody else's container has our name: there is none of ours to remove.
+        if (!ev_.container_removed && !ev_.name_conflict) {
             if (ev_.container == Container::unknown)
                 return InspectContainer{attempt().container_id.empty()};
             if (ev_.container == Container::present) return RemoveContainer{};

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "store/disk.h"
 #include "store/error.h"
 
 namespace mayfly::store {
@@ -25,7 +26,8 @@ namespace mayfly::store {
 class SpoolFile {
 public:
     SpoolFile() = default;
-    SpoolFile(int fd, std::filesystem::path path) : fd_(fd), path_(std::move(path)) {}
+    SpoolFile(Disk& disk, int fd, std::filesystem::path path)
+        : disk_(&disk), fd_(fd), path_(std::move(path)) {}
     ~SpoolFile();
     SpoolFile(SpoolFile&& other) noexcept;
     SpoolFile& operator=(SpoolFile&& other) noexcept;
@@ -37,19 +39,17 @@ public:
 private:
     friend class DataDir;
     void discard() noexcept;
+    Disk* disk_ = nullptr;
     int fd_ = -1;
     std::filesystem::path path_;
 };
 
-struct DiskSpace {
-    std::int64_t free_bytes = 0;  // for us (f_bavail)
-    std::int64_t total_bytes = 0;
-};
-
 class DataDir {
 public:
-    // Makes what is missing (0700), takes the lock (`locked` if held), empties .tmp.
-    [[nodiscard]] static Result<DataDir> open(const std::filesystem::path& dir);
+    // Makes what is missing (0700), takes the lock (`locked` if held), empties .tmp. `disk`
+    // outlives it.
+    [[nodiscard]] static Result<DataDir> open(const std::filesystem::path& dir,
+                                              Disk& disk = system_disk());
     ~DataDir();
     DataDir(DataDir&& other) noexcept;
     DataDir& operator=(DataDir&&) = delete;
@@ -79,7 +79,9 @@ public:
     [[nodiscard]] Result<DiskSpace> disk_space() const;
 
 private:
-    DataDir(std::filesystem::path dir, int lock_fd) : dir_(std::move(dir)), lock_fd_(lock_fd) {}
+    DataDir(Disk& disk, std::filesystem::path dir, int lock_fd)
+        : disk_(&disk), dir_(std::move(dir)), lock_fd_(lock_fd) {}
+    Disk* disk_;
     std::filesystem::path dir_;
     int lock_fd_ = -1;
 };

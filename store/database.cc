@@ -1,17 +1,13 @@
 #include "store/database.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <sqlite3.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <deque>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 
@@ -247,9 +243,11 @@ struct Stored {
 
 class SqliteDatabase final : public Database {
 public:
-    SqliteDatabase(std::unique_ptr<SQLite::Database> db, fs::path file, bool fresh)
+    SqliteDatabase(std::unique_ptr<SQLite::Database> db, const fs::path& file, Disk& disk,
+                   bool fresh)
         : db_(std::move(db)),
           statements_(Statements{.db = *db_}),
+          disk_(disk),
           wal_file_(file.string() + "-wal"),
           page_bytes_(db_->execAndGet("PRAGMA page_size").getInt64()),
           instance_id_(
@@ -324,6 +322,7 @@ private:
     Statements statements_;
     std::unordered_map<std::string, std::unique_ptr<SQLite::Statement>> list_statements_;
     SpecCache specs_;
+    Disk& disk_;
     fs::path wal_file_;
     std::int64_t page_bytes_;
     std::string instance_id_;
@@ -772,9 +771,7 @@ Result<std::int64_t> SqliteDatabase::database_bytes() {
     return guarded([&]() -> Result<std::int64_t> {
         Use row(statements_.page_count);
         const std::int64_t pages = row.next() ? row.integer() : 0;
-        std::error_code missing;
-        const auto wal = fs::file_size(wal_file_, missing);
-        return pages * page_bytes_ + (missing ? 0 : static_cast<std::int64_t>(wal));
+        return pages * page_bytes_ + disk_.file_size(wal_file_).value_or(0);
     });
 }
 
@@ -813,30 +810,30 @@ std::unexpected<Error> broken(const fs::path& file, const std::string& why) {
 
 // Before SQLite sees the file: it would take a stray short file for an empty database. Makes the
 // file if there is none. True: it is new.
-Result<bool> inspect_file(const fs::path& file) {
-    std::error_code error;
-    const auto size = fs::file_size(file, error);
-    if (!error && size > 0) {
+Result<bool> inspect_file(const fs::path& file, Disk& disk) {
+    const auto size = disk.file_size(file);
+    if (size && *size > 0) {
         std::array<char, kFileMagic.size()> head{};
-        std::ifstream in(file, std::ios::binary);
-        in.read(head.data(), head.size());
-        if (std::string_view(head.data(), head.size()) != kFileMagic) {
+        auto fd = disk.open_file(file);
+        if (!fd) return std::unexpected(std::move(fd).error());
+        const auto got = ::pread(*fd, head.data(), head.size(), 0);
+        ::close(*fd);
+        if (got != std::ssize(head) || std::string_view(head.data(), head.size()) != kFileMagic) {
             return broken(file, "it is not a SQLite database");
         }
         return false;
     }
-    if (error && error != std::errc::no_such_file_or_directory) {
-        return std::unexpected(file_error("look at", file, error.value()));
-    }
-    const auto wal = fs::file_size(file.string() + "-wal", error);
-    if (!error && wal > 0) {
+    if (!size && size.error().kind != ErrorKind::not_found) return std::unexpected(size.error());
+    const auto wal = disk.file_size(file.string() + "-wal");
+    if (wal && *wal > 0) {
         return broken(file,
                       "it is missing or empty, but its write-ahead log is there and holds "
                       "what was committed last");
     }
-    const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) return std::unexpected(file_error("create", file, errno));
-    ::close(fd);
+    if (size) return true;  // empty: a crash right after it was made
+    auto fd = disk.create_file(file);
+    if (!fd) return std::unexpected(std::move(fd).error());
+    ::close(*fd);
     return true;
 }
 
@@ -847,7 +844,6 @@ struct Pragma {
 };
 
 // exclusive: nobody else can open a second connection, and the log needs no shared memory.
-// Order: the locking mode must be known before the log is first used.
 Result<void> prove_settings(SQLite::Database& db) {
     const std::array<Pragma, 8> pragmas = {{
         {"locking_mode", "EXCLUSIVE", "exclusive"},
@@ -887,13 +883,26 @@ Result<void> quick_check(SQLite::Database& db, const fs::path& file) {
     return {};
 }
 
-Result<std::unique_ptr<Database>> open_checked(const fs::path& file) {
-    auto created = inspect_file(file);
+// A process that was killed between writing a commit to the log and syncing it leaves a commit
+// that we read and a power loss takes back. Whoever acts on what it reads (removes a container
+// because its run has ended) must not read that: a checkpoint syncs the log first, then the
+// database.
+Result<void> settle_log(SQLite::Database& db) {
+    const auto busy = db.execAndGet("PRAGMA wal_checkpoint(TRUNCATE)").getInt();
+    if (busy == 0) return {};
+    return fail(ErrorKind::io, "database: the write-ahead log cannot be made durable");
+}
+
+Result<std::unique_ptr<Database>> open_checked(const fs::path& file, Disk& disk, const char* vfs) {
+    auto created = inspect_file(file, disk);
     if (!created) return std::unexpected(std::move(created).error());
     auto db = std::make_unique<SQLite::Database>(
-        file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, kBusyTimeoutMs);
+        file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, kBusyTimeoutMs,
+        vfs == nullptr ? std::string() : std::string(vfs));
     sqlite3_extended_result_codes(db->getHandle(), 1);
 
+    // Before the first look: then the log never needs shared memory beside the file.
+    db->exec("PRAGMA locking_mode = EXCLUSIVE");
     const auto steps = migrations();
     const auto origin = identify(*db, steps.back().version);
     if (!origin) {
@@ -908,25 +917,27 @@ Result<std::unique_ptr<Database>> open_checked(const fs::path& file) {
             return std::unexpected(std::move(whole).error());
         }
     }
+    if (auto settled = settle_log(*db); !settled) return std::unexpected(settled.error());
     migrate(*db, steps);
     if (*created || fresh) {
-        if (auto synced = sync_folder(file.parent_path()); !synced) {
+        if (auto synced = disk.sync_folder(file.parent_path()); !synced) {
             return std::unexpected(std::move(synced).error());
         }
     }
-    return std::make_unique<SqliteDatabase>(std::move(db), file, fresh);
+    return std::make_unique<SqliteDatabase>(std::move(db), file, disk, fresh);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Database>> Database::open(const fs::path& given) {
+Result<std::unique_ptr<Database>> Database::open(const fs::path& given, Disk& disk,
+                                                 const char* vfs) {
     std::error_code error;
     const auto file = fs::absolute(given, error);
     if (error) return std::unexpected(file_error("find", given, error.value()));
-    if (auto local = require_local(file.parent_path()); !local) {
+    if (auto local = disk.require_local(file.parent_path()); !local) {
         return std::unexpected(std::move(local).error());
     }
-    auto opened = guarded([&] { return open_checked(file); });
+    auto opened = guarded([&] { return open_checked(file, disk, vfs); });
     if (!opened && opened.error().message.find(file.string()) == std::string::npos) {
         opened.error().message = file.string() + ": " + opened.error().message;
     }

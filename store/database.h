@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "store/disk.h"
 #include "store/error.h"
 #include "store/mutation.h"
 #include "store/run.h"
@@ -59,7 +60,10 @@ public:
     // Opens or creates, migrates, and proves its settings by reading them back. `too_new`,
     // `corrupt` and a network file system are errors with a message for the operator; nothing is
     // ever reset silently.
-    [[nodiscard]] static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file);
+    // `vfs` names the SQLite VFS that holds the same files as `disk` does; null: SQLite's default.
+    [[nodiscard]] static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file,
+                                                                Disk& disk = system_disk(),
+                                                                const char* vfs = nullptr);
     virtual ~Database() = default;
 
     // Made once with the database and kept in it: the label that says which engine objects are

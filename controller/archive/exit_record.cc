@@ -34,6 +34,17 @@ public:
         return value->get<std::int64_t>();
     }
 
+    // May be missing, or -1: not known.
+    std::int64_t number_if_known(const char* name) {
+        const auto found = object_.find(name);
+        if (found == object_.end()) return -1;
+        if (found->is_number_integer() && found->get<std::int64_t>() == -1) {
+            ++seen_;
+            return -1;
+        }
+        return number(name, kAny);
+    }
+
     bool boolean(const char* name) {
         const json* value = find(name);
         if (value == nullptr) return false;
@@ -125,6 +136,8 @@ std::expected<ExitRecord, std::string> parse_exit_record(std::string_view text) 
     record.memory_peak_bytes = fields.number("memory_peak_bytes", kAny);
     record.oom_kills = fields.number("oom_kills", kAny);
     record.work_bytes = fields.number("work_bytes", kAny);
+    record.output_files = fields.number_if_known("output_files");
+    record.output_bytes = fields.number_if_known("output_bytes");
     record.out = fields.stream("stdout");
     record.err = fields.stream("stderr");
     if (record.signal != 0 && record.exit_code != kSignalBase + record.signal) {

@@ -5,6 +5,7 @@
 //
 // {"v":1,"exit_code":0,"signal":0,"exec_errno":0,"tripped":"","term_from_outside":false,
 //  "wall_us":12,"cpu_us":9,"memory_peak_bytes":1,"oom_kills":0,"work_bytes":1,
+//  "output_files":2,"output_bytes":9,
 //  "stdout":{"total":1,"kept":1,"note":0},"stderr":{"total":0,"kept":0,"note":0}}
 #pragma once
 
@@ -27,6 +28,12 @@ struct ExitRecord {
     std::int64_t memory_peak_bytes = 0;
     std::int64_t oom_kills = 0;
     std::int64_t work_bytes = 0;  // last measure of /work
+    // Names and sizes of the regular files under output/ when the script was dead: what a whole
+    // harvest must bring. Nobody syncs a script's files, so a power loss can take them from under
+    // this record, which is synced; and an engine skips a file that it cannot read without a word
+    // (moby: Tarballer.Do). -1: not counted.
+    std::int64_t output_files = -1;
+    std::int64_t output_bytes = -1;
     struct Stream {
         std::int64_t total = 0;  // printed by the command
         std::int64_t kept = 0;   // passed on to the engine's log, without the note about the gap

@@ -107,6 +107,7 @@ private:
     template <class Sink>
     Done read_content(archive_entry* entry, Sink sink);
     Done drain(archive_entry* entry);
+    void count_seen(archive_entry* entry);
     void skip(std::string_view raw_path, std::string_view reason);
     // From the last entry to the end of the file: nothing but zero blocks, two at least.
     Done check_end();
@@ -209,6 +210,7 @@ Done HarvestPass::take(archive_entry* entry) {
         return take_ours(entry, name.path);
     }
     if (archive_entry_filetype(entry) == AE_IFDIR) return {};  // folders are no artifacts
+    count_seen(entry);
     if (!name.reason.empty()) {
         skip(raw_path, name.reason);
         return {};
@@ -239,6 +241,25 @@ Done HarvestPass::take(archive_entry* entry) {
             skip(raw_path, "unknown_type");
             return {};
     }
+}
+
+void HarvestPass::count_seen(archive_entry* entry) {
+    if (index_.seen_files < 0) return;
+    std::int64_t size = archive_entry_size(entry);
+    if (const char* raw = archive_entry_hardlink(entry)) {
+        const EntryName target = judge_entry_name(raw, limits_.path_bytes, limits_.depth);
+        const auto found = by_path_.find(std::string(target.path));
+        if (!target.reason.empty() || found == by_path_.end()) {
+            index_.seen_files = -1;
+            index_.seen_bytes = -1;
+            return;
+        }
+        size = index_.artifacts[found->second].size;
+    } else if (archive_entry_filetype(entry) != AE_IFREG) {
+        return;
+    }
+    ++index_.seen_files;
+    index_.seen_bytes += size;
 }
 
 void HarvestPass::skip(std::string_view raw_path, std::string_view reason) {

@@ -42,6 +42,10 @@ struct HarvestIndex {
     std::optional<std::string> result_text;  // raw bytes of result.json, not yet judged
     std::string result_error;  // why there is no result_text although the file was there
     std::int64_t output_tar_bytes = 0;
+    // Regular files in the archive besides ours, kept or not, by name: what PID 1 counted too.
+    // -1: it has a link whose size is not known here.
+    std::int64_t seen_files = 0;
+    std::int64_t seen_bytes = 0;
 };
 
 struct HarvestError {

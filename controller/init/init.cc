@@ -65,9 +65,11 @@ constexpr int kForwarded[] = {SIGTERM, SIGINT,  SIGHUP,   SIGQUIT,
 OutputStream out_stream;
 OutputStream err_stream;
 WorkWatch work_watch;
+WorkWatch output_look;  // once, at the end
 
 struct Folders {
     int work = -1;
+    int output = -1;
     int record = -1;
     int input = -1;  // -1: /dev/null
 };
@@ -113,6 +115,8 @@ int Init::run() {
                 nullptr);  // nothing gets lost before the loop; the child clears it
     const int reserved_fd = reserve_record(folders_.record);
     work_watch.open(folders_.work, flags_.work_bytes, boot_ms());
+    output_look.open(folders_.output, 0, 0);
+    output_look.pass_over(".mayfly");
     before_ = usage_so_far();
     begun_us_ = boot_us();
     deadline_ms_ = begun_us_ / 1'000 + flags_.run_ms;
@@ -129,6 +133,7 @@ int Init::run() {
     out_stream.finish(until_ms);
     err_stream.finish(until_ms);
     work_watch.measure_once_more(kLastMeasureMs);
+    output_look.measure_once_more(kLastMeasureMs);
     save_result(folders_.work, folders_.record);
     const LastWords words = last_words(ended_us);
     // Without a record the exit code alone is no success (the reader's rule); there is nothing
@@ -275,6 +280,8 @@ LastWords Init::last_words(std::int64_t ended_us) const {
     words.memory_peak_bytes = after.memory_peak_bytes;
     words.oom_kills = grown(after.oom_kills, before_.oom_kills);
     words.work_bytes = work_watch.bytes();
+    words.output_files = output_look.files();
+    words.output_bytes = output_look.file_bytes();
     words.out = {out_stream.total(), out_stream.kept(), out_stream.note()};
     words.err = {err_stream.total(), err_stream.kept(), err_stream.note() + complained_bytes()};
     return words;
@@ -289,6 +296,8 @@ int open_folder(int at_fd, const char* path) {
 bool open_folders(const Flags& flags, Folders& folders) {
     folders.work = open_folder(AT_FDCWD, flags.work_dir);
     if (folders.work < 0) return false;
+    folders.output = open_folder(folders.work, "output");
+    if (folders.output < 0) return false;
     folders.record = open_folder(folders.work, "output/.mayfly");
     if (folders.record < 0) return false;
     if (!flags.has_stdin) return true;

@@ -106,13 +106,15 @@ int render(const LastWords& words, char* into, std::size_t room) {
         "{\"v\":1,\"exit_code\":%d,\"signal\":%d,\"exec_errno\":%d,\"tripped\":\"%s\","
         "\"term_from_outside\":%s,\"wall_us\":%lld,\"cpu_us\":%lld,\"memory_peak_bytes\":%lld,"
         "\"oom_kills\":%lld,\"work_bytes\":%lld,"
+        "\"output_files\":%lld,\"output_bytes\":%lld,"
         "\"stdout\":{\"total\":%lld,\"kept\":%lld,\"note\":%lld},"
         "\"stderr\":{\"total\":%lld,\"kept\":%lld,\"note\":%lld}}\n",
         words.exit_code, words.signal, words.exec_errno, words.tripped,
         words.term_from_outside ? "true" : "false", number(words.wall_us), number(words.cpu_us),
         number(words.memory_peak_bytes), number(words.oom_kills), number(words.work_bytes),
-        number(words.out.total), number(words.out.kept), number(words.out.note),
-        number(words.err.total), number(words.err.kept), number(words.err.note));
+        number(words.output_files), number(words.output_bytes), number(words.out.total),
+        number(words.out.kept), number(words.out.note), number(words.err.total),
+        number(words.err.kept), number(words.err.note));
 }
 
 bool write_and_sync(int fd, const char* text, std::size_t length) {

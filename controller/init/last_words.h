@@ -25,6 +25,8 @@ struct LastWords {
     std::int64_t memory_peak_bytes = 0;
     std::int64_t oom_kills = 0;
     std::int64_t work_bytes = 0;
+    std::int64_t output_files = -1;
+    std::int64_t output_bytes = -1;
     StreamTally out;
     StreamTally err;
 };

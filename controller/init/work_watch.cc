@@ -29,6 +29,8 @@ std::int64_t cpu_us() { return clock_us(CLOCK_PROCESS_CPUTIME_ID); }
 void WorkWatch::open(int work_fd, std::int64_t limit_bytes, std::int64_t now_ms) {
     work_fd_ = work_fd;
     limit_bytes_ = limit_bytes;
+    files_ = -1;
+    file_bytes_ = -1;
     interval_ms_ = kMinIntervalMs;
     next_ms_ = now_ms + interval_ms_;
 }
@@ -85,10 +87,14 @@ void WorkWatch::measure_once_more(std::int64_t most_ms) {
     const bool whole = depth_ == 0;
     end_look();
     if (whole || sum_ > bytes_) bytes_ = sum_;
+    files_ = whole && !too_deep_ ? sum_files_ : -1;
+    file_bytes_ = whole && !too_deep_ ? sum_file_bytes_ : -1;
 }
 
 void WorkWatch::begin_look() {
     sum_ = 0;
+    sum_files_ = 0;
+    sum_file_bytes_ = 0;
     cost_us_ = 0;
     too_deep_ = false;
     enter(work_fd_, ".", 0);
@@ -114,6 +120,7 @@ void WorkWatch::look_at_one_entry() {
     level.at += entry->d_reclen;
     const char* name = entry->d_name;
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return;
+    if (depth_ == 1 && passed_over_ != nullptr && strcmp(name, passed_over_) == 0) return;
     struct stat status{};
     if (fstatat(level.fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;  // gone meanwhile
     std::int64_t held = status.st_blocks * kBlockBytes;
@@ -121,6 +128,10 @@ void WorkWatch::look_at_one_entry() {
     const bool folder = S_ISDIR(status.st_mode);
     if (!folder && status.st_nlink > 1) held /= static_cast<std::int64_t>(status.st_nlink);
     sum_ += held;
+    if (S_ISREG(status.st_mode)) {
+        ++sum_files_;
+        sum_file_bytes_ += status.st_size;
+    }
     if (folder) enter(level.fd, name, status.st_mode);
 }
 

@@ -35,6 +35,12 @@ public:
     // One last whole look for the record, given up (the last known measure stays) after `most_ms`.
     void measure_once_more(std::int64_t most_ms);
     [[nodiscard]] std::int64_t bytes() const { return bytes_; }
+    // Names and sizes (st_size) of the regular files that the last whole look of
+    // measure_once_more saw, a file with several names each time; -1: it was not whole.
+    [[nodiscard]] std::int64_t files() const { return files_; }
+    [[nodiscard]] std::int64_t file_bytes() const { return file_bytes_; }
+    // Looks past what is called `name` at the top.
+    void pass_over(const char* name) { passed_over_ = name; }
     [[nodiscard]] bool too_deep() const { return too_deep_; }
 
 private:
@@ -58,9 +64,14 @@ private:
     std::int64_t next_ms_ = 0;
     std::int64_t interval_ms_ = 0;
     std::int64_t bytes_ = 0;  // of the last whole look
+    std::int64_t files_ = 0;
+    std::int64_t file_bytes_ = 0;
+    const char* passed_over_ = nullptr;
 
     // The look under way.
     std::int64_t sum_ = 0;
+    std::int64_t sum_files_ = 0;
+    std::int64_t sum_file_bytes_ = 0;
     std::int64_t cost_us_ = 0;
     bool too_deep_ = false;
     bool was_over_ = false;

@@ -33,6 +33,22 @@ TEST(ExitRecord, EveryFieldIsRead) {
     EXPECT_EQ(record->err.total, 0);
 }
 
+// A container that an older version started has a record without them.
+TEST(ExitRecord, WhatWasNotCountedMayBeMissing) {
+    EXPECT_EQ(parse_exit_record(kGood)->output_files, -1);
+    std::string text(kGood);
+    text.insert(text.size() - 1, R"(,"output_files":-1,"output_bytes":-1)");
+    EXPECT_EQ(parse_exit_record(text)->output_bytes, -1);
+    text = kGood;
+    text.insert(text.size() - 1, R"(,"output_files":3,"output_bytes":99)");
+    const auto record = parse_exit_record(text);
+    ASSERT_TRUE(record) << record.error();
+    EXPECT_EQ(record->output_files, 3);
+    EXPECT_EQ(record->output_bytes, 99);
+    text.replace(text.find(":99"), 3, ":-2");
+    EXPECT_FALSE(parse_exit_record(text));
+}
+
 struct BadRecord {
     const char* sentence;
     const char* from;  // replaced in the good one

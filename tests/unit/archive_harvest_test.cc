@@ -314,6 +314,21 @@ INSTANTIATE_TEST_SUITE_P(
                 "a=1;", ""},
         Hostile{"by another way", RawTar().entry('5', "./").file("./a", "1").end(), "a=1;", ""}));
 
+// What PID 1 counts as well: every regular name, kept or not, and none of ours.
+TEST(Harvest, CountsEveryRegularNameThatItSees) {
+    const Harvest result = harvest(RawTar()
+                                       .root()
+                                       .file("output/.mayfly/exit.json", "{record}")
+                                       .file("output/a", "12345")
+                                       .file("output/bad\x01name", "123")
+                                       .entry('2', "output/link", "", "a")
+                                       .entry('1', "output/twin", "", "output/a")
+                                       .end());
+    ASSERT_TRUE(result.index) << why(result);
+    EXPECT_EQ(result.index->seen_files, 3);
+    EXPECT_EQ(result.index->seen_bytes, 13);
+}
+
 // -------------------------------------------------------------------------- ours
 
 TEST(Harvest, RecordAndResultComeFromOurFolder) {

@@ -422,6 +422,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"a foreign container under our name is left alone",
              World().at(Stage::ended).with([](W w) { w.evidence.name_conflict = true; }),
              "RemoveVolume"},
+        Case{"and then there is nothing left of it", World().at(Stage::ended).with([](W w) {
+                 w.evidence.name_conflict = true;
+                 w.evidence.volume_removed = true;
+             }),
+             "commit MarkCollected"},
         Case{"a collected run is forgotten", World().at(Stage::collected).with([](W w) {
                  w.record.run.status.phase = Phase::succeeded;
              }),

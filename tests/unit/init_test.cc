@@ -568,6 +568,17 @@ TEST(InitWork, LinksCountOnceAndAreNotFollowed) {
 
 // ----------------------------------------------------------------------- last words
 
+TEST(InitLastWords, CountTheFilesOfTheScriptAndNoneOfOurs) {
+    InitBox box;
+    const InitBox::Outcome outcome = box.run_script(
+        "printf 12345 > output/a; mkdir output/sub; printf 123 > output/sub/b; "
+        "ln output/a output/twin; ln -s a output/link; mkfifo output/pipe; printf 1 > elsewhere; "
+        "printf 1 > output/.mayfly/beside; printf {} > result.json");
+    ASSERT_TRUE(outcome.record) << outcome.record_error;
+    EXPECT_EQ(outcome.record->output_files, 3);
+    EXPECT_EQ(outcome.record->output_bytes, 13);
+}
+
 struct Obstacle {
     const char* sentence;
     const char* script;
