@@ -13,8 +13,9 @@ deadline while mayflyd is dead, which comes back long after it.
 Scenarios: `fresh` is a first start, from the empty directory to the prepared image; the others are
 one run of 0.05 s, 2 s or 20 s, from the start of the daemon to its orderly stop.
 
-Without --full: every effect that is not one more write to the same file, and of the longer scripts
-a stride with a random offset. With it: n = 1, 2, ... until a daemon ends without having fired.
+Without --full: every request to the engine, and of the effects that are not one more write to the
+same file a stride with a random offset. With it: n = 1, 2, ... until a daemon ends without having
+fired.
 """
 
 import argparse
@@ -301,10 +302,10 @@ class Explorer:
         several = [n for n, *_ in effects]
         points += [(self.rng.choice(several), self.rng.choice(("before", "after")))
                    for _ in range(4)]
-        stride = {"fresh": 4, "0.05 s": 1, "2 s": 9, "20 s": 2}[scenario]
+        stride = {"fresh": 5, "0.05 s": 2, "2 s": 9, "20 s": 2}[scenario]
         offset = self.rng.randrange(stride)
         chosen = points[offset::stride]
-        if scenario == "fresh":
+        if scenario in ("fresh", "0.05 s"):
             chosen += [p for p in points if effects[p[0] - 1][1] == "engine" and p not in chosen]
         print(f"{scenario}: {len(effects)} effects, {len(chosen)} points, "
               f"stride {stride} from {offset}", flush=True)

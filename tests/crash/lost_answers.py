@@ -29,7 +29,7 @@ LANES = 3
 RUN_DEADLINE_S = 150  # a call that is never answered is given up after 30 to 60 s
 CUT_AT = 10
 DELAY_S = 0.5
-RANDOM_RUNS = 40
+RANDOM_RUNS = 30
 RANDOM_RATE = 0.1
 
 # Calls of every run. The start of a build container has no call of its own: it is never started.
@@ -65,7 +65,7 @@ REFUSED_START = ("POST", r"/start$", "error_before")
 # An engine that never answers is given up after 30 to 60 s.
 NEVER_BY_DEFAULT = ("start",)
 # Without --full: every answer lost once, and this share of all other faults.
-SHARE = 0.3
+SHARE = 0.2
 VALUES = {"cut": CUT_AT, "delay": DELAY_S}
 
 

@@ -36,7 +36,7 @@ from checks import Checks  # noqa: E402
 from daemon import BUILD, TERMINAL, Mayflyd  # noqa: E402
 
 LANES = 2
-SAMPLE = 4  # without --full: points of each kind of fault
+SAMPLE = 2  # without --full: points of each kind of fault
 UNDER_FAULT_S = 2.5  # what does not end in that time is waiting for the disk
 REFUSED_FOR_S = 0.6
 GIVE_UP_S = 12  # after a fault: to have recovered, or to have ended
