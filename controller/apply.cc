@@ -373,6 +373,11 @@ asio::awaitable<StepOutcome> Applier::remove_volume(LivePtr live) {
         auto found = co_await engine_.inspect_container(probe.name);
         if (found && has_label(found->labels, kLabelNonce, attempt.nonce))
             co_await close_probe(found->id);
+        // Or the attempt's own container: a create that was given up took effect after we had
+        // looked.
+        live->evidence.container = Container::unknown;
+        live->evidence.container_removed = false;
+        live->evidence.name_taken = true;
     }
     co_return failed(reply.error());
 }

@@ -136,11 +136,13 @@ void apply_harvest(ExitVerdict& verdict, const ExitEvidence& evidence) {
 }
 
 // Our deadline may pass while nobody can look (the engine is away), or in the moment in which the
-// script ends. PID 1 knows whether our TERM reached it.
+// script ends. PID 1 knows whether our TERM reached it. If somebody started the container again
+// since, it refused, and what it says of the first time still stands.
 bool ended_by_itself(const ExitEvidence& evidence) {
     return evidence.engine && evidence.record && !evidence.record->term_from_outside &&
            evidence.engine->state == "exited" &&
-           evidence.engine->exit_code == evidence.record->exit_code;
+           (evidence.engine->exit_code == evidence.record->exit_code ||
+            evidence.engine->exit_code == kInitClaimTaken);
 }
 
 }  // namespace
@@ -161,6 +163,9 @@ ExitVerdict judge_exit(const ExitEvidence& evidence) {
         end(verdict, Phase::cancelled, Reason::CancelRequested, "");
     } else if (evidence.kill_cause == KillCause::run_timeout && !ended_by_itself(evidence)) {
         end(verdict, Phase::timed_out, Reason::RunTimeout, "limits.timeout_s was over");
+    } else if (!evidence.engine && evidence.fenced) {
+        lose(verdict, evidence, Reason::EngineInterrupted,
+             "its start was not answered, it ran, and its container had to be removed");
     } else if (!evidence.engine) {
         lose(verdict, evidence, Reason::ContainerVanished, "somebody removed the container");
     } else if (!evidence.record) {

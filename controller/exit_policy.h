@@ -18,6 +18,9 @@ struct ExitEvidence {
     std::optional<store::EngineExit> engine;  // nothing: the container is gone
     std::optional<ExitRecord> record;
     std::string record_error;  // why there is no record although there was a file
+    // There is no engine's word because we removed the container ourselves: its start was never
+    // answered, and only so could it be known that nothing would start any more.
+    bool fenced = false;
     bool cancel_requested = false;
     store::KillCause kill_cause = store::KillCause::none;
     bool engine_interrupted = false;

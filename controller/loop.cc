@@ -192,7 +192,12 @@ bool Loop::settle(const std::string& key, const LivePtr& live, const Action& act
     if (const auto* wait = std::get_if<Wait>(&action)) {
         give_back(key);
         queue_.done(key, now_ms);
-        if (wait->wake_ms > 0) queue_.add_at(key, wait->wake_ms, now_ms);
+        // Never at once, whatever the plan says: a key that is ready again before anything else
+        // can happen would keep everything else from happening.
+        if (wait->wake_ms > 0) {
+            const auto soonest_ms = now_ms + settings_.step_backoff.first_ms;
+            queue_.add_at(key, std::max(wait->wake_ms, soonest_ms), now_ms);
+        }
         // A retry whose backoff is over was passed over by the last admission.
         if (live->record.attempt && queued_at_.contains(key) && !live->granted_prepare)
             need_admission();
@@ -244,7 +249,9 @@ asio::awaitable<void> Loop::drive(std::string key) {
             queue_.done(key, world_.clock.now_ms());
             break;
         }
+        const auto asked_ms = world_.clock.now_ms();
         const auto outcome = co_await applier_.apply(action, live);
+        if (std::holds_alternative<InspectContainer>(action)) live->evidence.seen_ms = asked_ms;
         if (observer_) observer_(*live, name_of(action));
         if (const auto next = slots_.release(key)) wake(*next);
         index(key, *live);

@@ -86,12 +86,7 @@ private:
 
     Action queued() const {
         if (cancel_requested()) return finish(Phase::cancelled, Reason::CancelRequested, "");
-        if (now_ >= run_.queue_deadline_ms) {
-            return finish(
-                Phase::timed_out, Reason::QueueTimeout,
-                fmt::format("it waited {} s, limits.queue_timeout_s, and was not started",
-                            run_.spec.limits.queue_timeout_s));
-        }
+        if (now_ >= run_.queue_deadline_ms) return queue_timeout();
         if (const auto due = retry_due_ms(o_.record, s_); now_ < due) {
             return wait(Pending::Backoff, "waiting before the next attempt",
                         earlier(due, run_.queue_deadline_ms));
@@ -126,10 +121,24 @@ private:
     }
 
     Action queue_timeout() const {
-        return finish(Phase::timed_out, Reason::QueueTimeout,
-                      fmt::format("it waited {} s, limits.queue_timeout_s, and was not started",
-                                  run_.spec.limits.queue_timeout_s));
+        const auto before = attempt_number() - (run_.status.phase == Phase::queued ? 0 : 1);
+        const auto waited = run_.spec.limits.queue_timeout_s;
+        if (before == 0) {
+            return finish(
+                Phase::timed_out, Reason::QueueTimeout,
+                fmt::format("it waited {} s, limits.queue_timeout_s, and was not started",
+                            waited));
+        }
+        return finish(
+            Phase::timed_out, Reason::QueueTimeout,
+            fmt::format("attempt {} was lost; it waited {} s, limits.queue_timeout_s, to "
+                        "be tried again, and was not",
+                        before, waited));
     }
+
+    // A moment that has passed wakes nobody: who waited for it has acted on it, or waits for
+    // something else.
+    UnixMs if_to_come(UnixMs moment_ms) const { return moment_ms > now_ ? moment_ms : 0; }
 
     Action prepare_timeout() const {
         auto message =
@@ -145,13 +154,12 @@ private:
     Action build() const {
         // Preparing ahead is our own idea: a run that only waits for a run slot is still waiting
         // in the queue.
-        const bool waits_for_slot = is_prepared(o_.record, ev_) && !ev_.look && !o_.grants.start;
+        const bool prepared = is_prepared(o_.record, ev_);
+        const bool waits_for_slot = prepared && !ev_.look && !o_.grants.start;
         if (waits_for_slot && now_ >= run_.queue_deadline_ms) return queue_timeout();
-        if (!is_prepared(o_.record, ev_) && now_ >= attempt().prepare_deadline_ms) {
-            return prepare_timeout();
-        }
+        if (!prepared && now_ >= attempt().prepare_deadline_ms) return prepare_timeout();
         const auto deadline =
-            waits_for_slot ? run_.queue_deadline_ms : attempt().prepare_deadline_ms;
+            if_to_come(prepared ? run_.queue_deadline_ms : attempt().prepare_deadline_ms);
         if (ev_.name_conflict) {
             return finish(
                 Phase::failed, Reason::NameConflict,
@@ -268,14 +276,11 @@ private:
     }
 
     Action started() const {
-        // A kill is recorded before anything is sent, and whether or not the engine is there to be
-        // told.
-        if (attempt().kill_cause == KillCause::none) {
-            if (cancel_requested()) return record_kill(KillCause::cancel);
-            if (now_ >= attempt().run_deadline_ms) return record_kill(KillCause::run_timeout);
+        // A cancel is recorded whether or not the engine is there to be told.
+        if (attempt().kill_cause == KillCause::none && cancel_requested()) {
+            return record_kill(KillCause::cancel);
         }
-        if (!o_.engine_up)
-            return Wait{attempt().kill_cause == KillCause::none ? attempt().run_deadline_ms : 0};
+        if (!o_.engine_up) return Wait{};
         if (ev_.container == Container::unknown || ev_.look) return InspectContainer{};
         if (ev_.container == Container::absent) return record_exit(std::nullopt);
         switch (ev_.state) {
@@ -304,7 +309,14 @@ private:
     }
 
     Action stop_or_wait() const {
-        if (attempt().kill_cause == KillCause::none) return Wait{attempt().run_deadline_ms};
+        if (attempt().kill_cause == KillCause::none) {
+            const auto deadline_ms = attempt().run_deadline_ms;
+            if (now_ < deadline_ms) return Wait{deadline_ms};
+            // It may have ended long ago, with nobody to see it: only what was seen to run past
+            // its deadline is recorded as killed for it.
+            if (ev_.seen_ms < deadline_ms) return InspectContainer{};
+            return record_kill(KillCause::run_timeout);
+        }
         if (!ev_.term_sent) return KillContainer{"SIGTERM"};
         const auto kill_at = attempt().kill_ms + s_.sandbox.term_grace_ms + s_.kill_after_term_ms;
         if (now_ < kill_at) return Wait{kill_at};
@@ -329,6 +341,7 @@ private:
         const ExitEvidence exit{.engine = attempt().exit,
                                 .record = harvest.record,
                                 .record_error = harvest.record_error,
+                                .fenced = attempt().started_ms == 0,
                                 .cancel_requested = cancel_requested(),
                                 .kill_cause = attempt().kill_cause,
                                 .engine_interrupted = attempt().engine_interrupted,
@@ -358,6 +371,7 @@ private:
         if (!o_.engine_up) return Wait{};
         // Somebody else's container has our name: there is none of ours to remove.
         if (!ev_.container_removed && !ev_.name_conflict) {
+            if (ev_.name_taken) return InspectContainer{true};
             if (ev_.container == Container::unknown)
                 return InspectContainer{attempt().container_id.empty()};
             if (ev_.container == Container::present) return RemoveContainer{};

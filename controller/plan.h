@@ -92,6 +92,7 @@ struct Evidence {
     enum class Claim { unknown, untouched, taken, volume_gone } claim = Claim::unknown;
 
     // --- the end
+    store::UnixMs seen_ms = 0;  // when the last inspect was asked for
     bool term_sent = false;
     bool kill_sent = false;
     std::optional<HarvestEvidence> harvest;

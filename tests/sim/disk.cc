@@ -83,7 +83,9 @@ void DiskState::lose_names() {
     }
     Names after = durable;
     for (const auto& path : differing) {
-        if (rng.chance(0.5)) continue;
+        const bool keep = !rng.chance(0.5);
+        world_.trace("power loss: {} is {}", path, keep ? "as it was seen" : "as it was synced");
+        if (!keep) continue;
         const auto found = names.find(path);
         if (found == names.end()) {
             after.erase(path);

@@ -27,16 +27,18 @@ void Faults::draw_swarm() {
 }
 
 Fault Faults::draw(std::string_view call, const std::vector<Fault>& possible) {
-    if (!on_) return Fault::none;
-    auto& rng = world_.rng(Stream::faults);
+    if (!on_ || possible.empty()) return Fault::none;
+    auto kind = std::string(call) + std::string(to_string(possible.front()));
+    const auto count = ++calls_[kind];
+    Rng rng(seed_ + std::hash<std::string>{}(kind) + static_cast<std::uint64_t>(count) * 977);
     for (const auto fault : possible) {
         const auto share = shares_[static_cast<std::size_t>(fault)];
         if (share <= 0.0 || !rng.chance(share)) continue;
-        const auto site = ++sites_;
+        auto site = fmt::format("{} #{}: {}", call, count, to_string(fault));
         if (allowed_ && !allowed_->contains(site)) continue;
-        fired_.emplace(site, fmt::format("{}: {}", call, to_string(fault)));
-        world_.trace("fault: {}: {}", call, to_string(fault));
+        world_.trace("fault: {}", site);
         world_.probe(fmt::format("fault: {}", to_string(fault)));
+        fired_.insert(std::move(site));
         return fault;
     }
     return Fault::none;

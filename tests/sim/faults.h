@@ -1,6 +1,7 @@
 // What goes wrong between the controller and its engine. A seed picks which kinds may happen in
-// its history and how often (swarm testing); each call then draws. Every fault that fired is
-// written down, so that a failing history can be told again with fewer of them.
+// its history and how often (swarm testing). Whether the n-th call of a kind meets one follows
+// from the seed and n alone: a failing history can be told again with fewer of them, and the
+// others stay where they were.
 #pragma once
 
 #include <array>
@@ -43,26 +44,31 @@ inline constexpr std::size_t kFaultCount = 20;
 
 class Faults {
 public:
-    Faults(World& world, bool none) : world_(world), on_(!none) { shares_.fill(0); }
+    Faults(World& world, bool none)
+        : world_(world), on_(!none), seed_(world.rng(Stream::faults).next()) {
+        shares_.fill(0);
+    }
 
     // Which kinds this history has, and how often.
     void draw_swarm();
     void set(Fault fault, double share) { shares_[static_cast<std::size_t>(fault)] = share; }
     void heal() { on_ = false; }
     // Only these of the faults that would fire are allowed to: for a shorter story.
-    void allow_only(std::set<std::int64_t> sites) { allowed_ = std::move(sites); }
+    void allow_only(std::set<std::string> sites) { allowed_ = std::move(sites); }
 
     // The fault that this call meets, of those that can happen to it.
     Fault draw(std::string_view call, const std::vector<Fault>& possible);
-    [[nodiscard]] const std::map<std::int64_t, std::string>& fired() const { return fired_; }
+    // "POST /containers/{id}/start #2: lost reply"
+    [[nodiscard]] const std::set<std::string>& fired() const { return fired_; }
 
 private:
     World& world_;
     bool on_;
     std::array<double, kFaultCount> shares_{};
-    std::int64_t sites_ = 0;
-    std::map<std::int64_t, std::string> fired_;
-    std::optional<std::set<std::int64_t>> allowed_;
+    std::uint64_t seed_;
+    std::map<std::string, std::int64_t, std::less<>> calls_;
+    std::set<std::string> fired_;
+    std::optional<std::set<std::string>> allowed_;
 };
 
 }  // namespace mayfly::sim

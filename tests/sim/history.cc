@@ -19,13 +19,14 @@ constexpr std::int64_t kLivenessMaxMs = 90 * 60'000;
 constexpr std::int64_t kClientRetryMs = 200;
 constexpr std::int64_t kRestartMs = 50;
 constexpr std::int64_t kTickMs = 15'000;
-constexpr std::int64_t kCallsPerMinuteMax = 4'000;
+constexpr std::int64_t kCallsPerMinuteMax = 1'500;
 
 constexpr std::string_view kActNames[] = {
     "submit",       "cancel",         "remove",        "crash",       "power loss",
     "restart",      "engine kill",    "engine stop",   "engine hang", "admin remove",
     "admin kill",   "admin stop",     "admin start",   "admin prune", "admin remove volume",
     "foreign name", "foreign labels", "remove images", "disk low",    "second daemon",
+    "orphan",       "foreign mount",
 };
 static_assert(std::size(kActNames) == kActCount);
 
@@ -40,7 +41,8 @@ public:
           oracle_(world_, disk_, model_,
                   {.max_running = recipe.max_running,
                    .orphan_grace_ms = settings().sweeper.sweep.grace_ms,
-                   .nothing_may_be_lost = recipe.nothing_may_be_lost}),
+                   .nothing_may_be_lost = recipe.nothing_may_be_lost,
+                   .calls_are_whole = !recipe.faults}),
           jobs_(recipe.jobs) {}
 
     Outcome play();
@@ -55,6 +57,8 @@ private:
     void act(const Act& act);
     void act_on_container(const Act& act);
     void try_second_daemon();
+    void add_orphan();
+    void mount_by_somebody(const Act& act);
     void serve_clients();
     // Until `done` or `until_ms`. False: time is over.
     template <class Done>
@@ -213,6 +217,7 @@ void History::end_life() {
     process_.reset();
     if (power) {
         disk_.power_loss();
+        oracle_.power_was_lost();
         model_.power_loss();
         world_.after(kRestartMs, [this] { model_.start_engine(); });
     }
@@ -344,7 +349,9 @@ void History::act(const Act& act) {
             world_.after(act.duration_ms, [this] { model_.hang(false); });
             break;
         case Kind::admin_prune:
-            if (model_.health() == DockerModel::Health::up) model_.prune();
+            if (model_.health() != DockerModel::Health::up) break;
+            oracle_.disturbed("");
+            model_.prune();
             break;
         case Kind::foreign_name:
             if (!job->run_id.empty()) {
@@ -374,6 +381,12 @@ void History::act(const Act& act) {
         case Kind::second_daemon:
             try_second_daemon();
             break;
+        case Kind::orphan:
+            add_orphan();
+            break;
+        case Kind::foreign_mount:
+            mount_by_somebody(act);
+            break;
         default:
             act_on_container(act);
             break;
@@ -390,6 +403,7 @@ void History::act_on_container(const Act& act) {
         }
         const auto full_id = id;
         const auto volume = container.sandbox.volume_name;
+        oracle_.disturbed(container.labels.at(std::string(controller::kLabelRun)));
         if (act.kind == Kind::admin_remove) (void)model_.remove(full_id, true, 0);
         if (act.kind == Kind::admin_kill) (void)model_.kill(full_id, "SIGKILL", false);
         if (act.kind == Kind::admin_stop) (void)model_.kill(full_id, "SIGTERM", false);
@@ -402,12 +416,37 @@ void History::act_on_container(const Act& act) {
     }
 }
 
+void History::add_orphan() {
+    if (oracle_.instance().empty()) return;
+    WorldRandom random(world_);
+    const auto run_id = store::make_run_id(world_.now_ms(), random);
+    const std::map<std::string, std::string> labels{
+        {std::string(controller::kLabelInstance), oracle_.instance()},
+        {std::string(controller::kLabelRole), "run"},
+        {std::string(controller::kLabelRun), run_id},
+        {std::string(controller::kLabelAttempt), "1"}};
+    model_.add_foreign("mayfly-" + run_id + "-1", labels);
+    model_.add_foreign_volume("mayfly-" + run_id + "-1-0", labels);
+}
+
+void History::mount_by_somebody(const Act& act) {
+    for (const auto& [name, volume] : model_.volumes) {
+        if (!volume.labels.contains(std::string(controller::kLabelNonce))) continue;
+        model_.add_foreign("somebody", {});
+        auto* holder = model_.find("somebody");
+        holder->sandbox.volume_name = name;
+        world_.after(act.duration_ms, [this] { (void)model_.remove("somebody", true, 0); });
+        return;
+    }
+}
+
 void History::try_second_daemon() {
     if (!process_ || !process_->life()->alive) return;
     auto other = std::make_shared<Life>();
     other->number = 1'000'000;
     SimDisk disk(disk_, other);
     auto opened = store::DataDir::open("/data", disk);
+    if (!other->alive) return;
     if (opened || opened.error().kind != store::ErrorKind::locked) {
         world_.violate("I19", "a second daemon got the data directory");
     }
@@ -641,6 +680,14 @@ Recipe recipe_of(std::uint64_t seed) {
                                   .power_loss = !calm && rng.chance(0.3)});
     }
     if (calm) return recipe;
+    // A process that dies while it commits, and then a machine that dies before the next one has
+    // done much: what was only written is gone, and was it acted upon?
+    if (rng.chance(0.1)) {
+        const auto first = 1 + rng.below(60 * jobs);
+        recipe.crashes.push_back({.effect = first, .when = CrashWhen::before});
+        recipe.crashes.push_back(
+            {.effect = first + 1 + rng.below(12), .when = CrashWhen::before, .power_loss = true});
+    }
     struct Share {
         Kind kind;
         double chance;
@@ -650,7 +697,7 @@ Recipe recipe_of(std::uint64_t seed) {
         {Kind::engine_hang, 0.12},         {Kind::admin_remove, 0.08}, {Kind::admin_kill, 0.06},
         {Kind::admin_stop, 0.06},          {Kind::admin_start, 0.06},  {Kind::admin_prune, 0.08},
         {Kind::admin_remove_volume, 0.06}, {Kind::foreign_name, 0.05}, {Kind::foreign_labels, 0.1},
-        {Kind::remove_images, 0.06},
+        {Kind::remove_images, 0.06},       {Kind::orphan, 0.05},       {Kind::foreign_mount, 0.05},
     };
     for (const auto& share : kShares) {
         if (rng.chance(share.chance)) {

@@ -36,6 +36,8 @@ struct Act {
         remove_images,   // docker image prune -a
         disk_low,        // for duration_ms
         second_daemon,   // tries to start on the same data directory
+        orphan,          // a container and a volume of ours that no record knows (an old backup)
+        foreign_mount,   // somebody's container holds a volume of ours, for duration_ms
     } kind = Kind::submit;
     std::int64_t at_ms = 0;  // since the beginning; with `when`, after that moment
     std::int64_t job = -1;
@@ -44,7 +46,7 @@ struct Act {
     bool when_phase = false;
     store::Phase phase = store::Phase::queued;
 };
-inline constexpr std::size_t kActCount = 20;
+inline constexpr std::size_t kActCount = 22;
 [[nodiscard]] std::string to_string(const Act& act);
 
 struct Recipe {
@@ -60,7 +62,7 @@ struct Recipe {
     bool fresh_database = false;
     bool nothing_may_be_lost = false;
     std::int64_t stability_ticks = 10;
-    std::optional<std::set<std::int64_t>> allowed_faults;  // nothing: all
+    std::optional<std::set<std::string>> allowed_faults;  // nothing: all
     bool image_ready = false;  // an earlier life has prepared the local image
 };
 
@@ -78,7 +80,7 @@ struct Outcome {
     std::int64_t scripts = 0;
     std::int64_t virtual_ms = 0;
     std::set<std::string, std::less<>> probes;
-    std::map<std::int64_t, std::string> fired;
+    std::set<std::string> fired;
     std::vector<DockerModel::Image> prepared;
 
     [[nodiscard]] bool good() const { return invariant.empty(); }

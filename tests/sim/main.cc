@@ -212,7 +212,8 @@ int run_seeds(Options options) {
         fmt::print("seed {}: {}: {}\n", failure["seed"].get<std::uint64_t>(),
                    failure["invariant"].get<std::string>(), failure["message"].get<std::string>());
     }
-    if (!failures.empty()) explain(failures[0]["seed"].get<std::uint64_t>());
+    if (!failures.empty() && options.mutant.empty())
+        explain(failures[0]["seed"].get<std::uint64_t>());
     const auto missed = options.probes ? report_probes(probes) : 0;
     return failures.empty() && died == 0 && missed == 0 ? 0 : 1;
 }

@@ -46,6 +46,11 @@ const Execution* Oracle::last_execution(const RunRecord& record) const {
     return last;
 }
 
+bool Oracle::has_excuse(const std::string& run_id) const {
+    return disturbed_.contains("") || disturbed_.contains(run_id) || power_losses_ > 0 ||
+           model_.epoch() > 0;
+}
+
 // ---- the client
 
 void Oracle::accepted(const Job& job) {
@@ -76,6 +81,11 @@ void Oracle::committed(const RunRecord& record) {
         found->second = merged;
     } else {
         found = records_.emplace(id, record).first;
+    }
+    if (found->second.attempt && found->second.attempt->stage == Stage::collected &&
+        settings_.calls_are_whole && power_losses_ == 0 &&
+        model_.volumes.contains(found->second.attempt->volume_name)) {
+        world_.violate("I21", id + " counts as collected, and its volume is there");
     }
     world_.trace(
         "{} rev {} {} {} {} {}", id, record.run.revision,
@@ -147,7 +157,8 @@ void Oracle::check_end(const RunRecord& record) {
                 wrong("I15", "the script ended by itself, in time");
             }
             if (status.reason != Reason::RunTimeout && truth != nullptr &&
-                truth->attempt == std::to_string(status.attempt)) {
+                truth->attempt == std::to_string(status.attempt) &&
+                status.message.find("was lost") == std::string::npos) {
                 wrong("I15", "it had run");
             }
             break;
@@ -174,7 +185,7 @@ void Oracle::check_end(const RunRecord& record) {
                     wrong("I2", "its inputs were accepted");
                     break;
                 case Reason::InternalError:
-                    if (settings_.nothing_may_be_lost) wrong("I15", "nothing was broken");
+                    if (power_losses_ == 0) wrong("I15", "nothing was broken");
                     break;
                 default:
                     if (settings_.nothing_may_be_lost && job->image != kImageNowhere &&
@@ -190,6 +201,10 @@ void Oracle::check_end(const RunRecord& record) {
         case Phase::lost:
             ++lost_;
             if (settings_.nothing_may_be_lost) wrong("I15", "only the controller was disturbed");
+            if (!has_excuse(run.id) && status.message.find("not whole") == std::string::npos &&
+                status.message.find("archive brings") == std::string::npos) {
+                wrong("I15", "nothing happened to it that could not be known");
+            }
             break;
         default:
             break;
@@ -201,6 +216,13 @@ void Oracle::check_end(const RunRecord& record) {
 void Oracle::touches(std::string_view call, const std::string& target) {
     if (call.find("/create") != std::string_view::npos) return;
     check_owned(call, target);
+    if (call == "late POST /containers/{id}/start") {
+        // It ran after the controller had looked, and the fence cut it short.
+        const auto* container = model_.find(target);
+        if (container != nullptr) {
+            disturbed(label_of(container->labels, controller::kLabelRun));
+        }
+    }
     if (call.starts_with("late ")) return;
     if (call == "DELETE /containers/{id}") {
         if (const auto* container = model_.find(target)) check_container_removal(*container);
@@ -277,6 +299,13 @@ void Oracle::begins(const Execution& execution) {
             world_.violate("I16", fmt::format("two attempts of {} overlap", execution.run_id));
         }
     }
+    for (const auto& other : model_.executions) {
+        const bool retried =
+            other.run_id == execution.run_id && other.attempt != execution.attempt;
+        if (retried && other.end == End::natural && !has_excuse(execution.run_id)) {
+            world_.violate("I16", execution.run_id + " is tried again although it had ended");
+        }
+    }
     if (!execution.asked) return;
     if (running > settings_.max_running) {
         world_.violate("I14",
@@ -308,6 +337,9 @@ void Oracle::opened(store::Database& database, bool at_the_end) {
     if (!runs) {
         world_.violate("I18", runs.error().message);
         return;
+    }
+    if (runs->size() > jobs_.size()) {
+        world_.violate("I3", fmt::format("{} runs for {} keys", runs->size(), jobs_.size()));
     }
     for (const auto& run : *runs) {
         if (run.idempotency_key.empty()) continue;
@@ -345,6 +377,8 @@ void Oracle::opened(store::Database& database, bool at_the_end) {
 void Oracle::check_kept(store::Database& database, const store::Run& run) {
     const auto& status = run.status;
     if (run.delete_requested_ms != 0) return;
+    // Past its time its files go first, then its row.
+    if (run.expires_ms != 0 && run.expires_ms <= world_.now_ms()) return;
     if (!disk_.exists(spool_path(run.id, store::kInputTar))) {
         world_.violate("I2", run.id + ": its inputs are gone");
     }
@@ -373,7 +407,7 @@ void Oracle::check_kept(store::Database& database, const store::Run& run) {
     if (job == nullptr) return;
     const bool by_itself =
         status.phase == Phase::succeeded || status.reason == Reason::NonZeroExit;
-    if (!by_itself) return;
+    if (!by_itself || status.message.find("could not be read back") != std::string::npos) return;
     if (kept != artifacts_of(job->script)) {
         world_.violate("I7", fmt::format("{} is {} with {} artifacts that are not the script's {}",
                                          run.id, store::to_string(status.phase), kept.size(),
@@ -433,6 +467,11 @@ std::string Oracle::ends() const {
         const auto* job = job_of(id);
         if (job == nullptr) continue;
         const auto& status = record.run.status;
+        // When a cancel arrives is the client's luck.
+        if (status.phase == Phase::cancelled) {
+            by_job[job->number] = "cancelled";
+            continue;
+        }
         by_job[job->number] =
             fmt::format("{} {} {} {} attempt {}", store::to_string(status.phase),
                         store::to_string(status.reason), status.exit_code.value_or(-1),

@@ -19,11 +19,18 @@ struct OracleSettings {
     std::int64_t orphan_grace_ms = 60'000;
     // Nothing but the controller's own crashes disturbs this history: nothing may be lost.
     bool nothing_may_be_lost = false;
+    // No call to the engine goes wrong, or takes effect after it was given up.
+    bool calls_are_whole = false;
 };
 
 class Oracle {
 public:
     Oracle(World& world, DiskState& disk, DockerModel& model, OracleSettings settings);
+
+    // Somebody else touched what belongs to this run; "": perhaps to every run.
+    void disturbed(const std::string& run_id) { disturbed_.insert(run_id); }
+    void power_was_lost() { ++power_losses_; }
+    [[nodiscard]] const std::string& instance() const { return instance_; }
 
     void expect(const Job& job) { jobs_[job.number] = &job; }
     void set_instance(std::string id) { instance_ = std::move(id); }
@@ -60,6 +67,8 @@ private:
     void check_step(const store::RunRecord& before, const store::RunRecord& after);
     void check_end(const store::RunRecord& record);
     void check_kept(store::Database& database, const store::Run& run);
+    // Something besides the controller happened to it: its end may be unknowable.
+    [[nodiscard]] bool has_excuse(const std::string& run_id) const;
     [[nodiscard]] const Job* job_of(const std::string& run_id) const;
     [[nodiscard]] const Execution* last_execution(const store::RunRecord& record) const;
 
@@ -74,6 +83,8 @@ private:
     std::map<std::string, std::string> inputs_;        // run -> sha256 of its tar
     std::set<std::string> accepted_;
     std::set<std::string> removed_;  // purged, by wish or by age
+    std::set<std::string> disturbed_;
+    std::int64_t power_losses_ = 0;
     std::int64_t lost_ = 0;
 };
 

@@ -11,3 +11,5 @@ inline std::string planted_name;
 inline bool planted(std::string_view name) { return planted_name == name; }
 
 }  // namespace mayfly::sim
+
+#define PLANTED(name) (::mayfly::sim::planted(#name))

@@ -9,9 +9,7 @@ class Shrinking {
 public:
     Shrinking(const Recipe& failing, std::int64_t replays_max)
         : replays_max_(replays_max), story_{failing, play(failing), 1} {
-        std::set<std::int64_t> all;
-        for (const auto& [site, name] : story_.outcome.fired) all.insert(site);
-        story_.recipe.allowed_faults = all;
+        story_.recipe.allowed_faults = story_.outcome.fired;
     }
 
     Story run() {
@@ -97,7 +95,7 @@ std::string tell(const Story& story) {
                         to_string(crash.when), crash.effect,
                         happened ? names[static_cast<std::size_t>(crash.effect - 1)] : "never");
     }
-    for (const auto& [site, name] : story.outcome.fired) text += "  fault: " + name + "\n";
+    for (const auto& site : story.outcome.fired) text += "  fault: " + site + "\n";
     return text;
 }
 

@@ -73,6 +73,9 @@ public:
 
     // ---- time
     [[nodiscard]] UnixMs now_ms() const { return now_ms_; }
+    // The product has asked for the time. One that asks for ever while none goes by spins: the end
+    // of this program, for nothing else can stop it.
+    void asked() const;
     void at(UnixMs when_ms, std::function<void()> event);
     void after(std::int64_t delay_ms, std::function<void()> event) {
         at(now_ms_ + delay_ms, std::move(event));
@@ -114,7 +117,9 @@ private:
     void note(const std::string& line);
     [[nodiscard]] const CrashPoint* due(CrashWhen when) const;
 
+    std::uint64_t seed_;
     UnixMs now_ms_;
+    mutable std::int64_t asked_ = 0;
     std::int64_t sequence_ = 0;
     std::map<std::pair<UnixMs, std::int64_t>, std::function<void()>> events_;
     std::vector<Rng> streams_;
@@ -132,7 +137,10 @@ private:
 class WorldClock final : public store::Clock {
 public:
     explicit WorldClock(const World& world) : world_(world) {}
-    [[nodiscard]] UnixMs now_ms() const override { return world_.now_ms(); }
+    [[nodiscard]] UnixMs now_ms() const override {
+        world_.asked();
+        return world_.now_ms();
+    }
     [[nodiscard]] std::int64_t steady_us() const override { return world_.now_ms() * 1'000; }
 
 private:

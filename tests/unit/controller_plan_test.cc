@@ -325,16 +325,28 @@ INSTANTIATE_TEST_SUITE_P(
                  w.evidence.container = Container::absent;
              }),
              "commit RecordExit"},
-        Case{"a kill is recorded before it is sent",
+        Case{"past its deadline it is looked at: it may have ended long ago",
              World().at(Stage::started).seen(ContainerState::running).with([](W w) {
                  w.now_ms = w.record.attempt->run_deadline_ms;
              }),
-             "commit RecordKill"},
-        Case{"... also while the engine is down", World().at(Stage::started).with([](W w) {
+             "InspectContainer"},
+        Case{"a kill is recorded before it is sent",
+             World().at(Stage::started).seen(ContainerState::running).with([](W w) {
                  w.now_ms = w.record.attempt->run_deadline_ms;
+                 w.evidence.seen_ms = w.now_ms;
+             }),
+             "commit RecordKill"},
+        Case{"a cancel also while the engine is down", World().at(Stage::started).with([](W w) {
+                 w.record.run.cancel_requested_ms = kNow;
                  w.engine_up = false;
              }),
              "commit RecordKill"},
+        Case{"a deadline not: nobody can see whether it is missed",
+             World().at(Stage::started).with([](W w) {
+                 w.now_ms = w.record.attempt->run_deadline_ms;
+                 w.engine_up = false;
+             }),
+             "Wait"},
         Case{"TERM first", World().at(Stage::started).seen(ContainerState::running).with([](W w) {
                  w.record.attempt->kill_cause = KillCause::cancel;
                  w.record.attempt->kill_ms = kNow;
@@ -414,6 +426,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"then the volume",
              World().at(Stage::ended).with([](W w) { w.evidence.container_removed = true; }),
              "RemoveVolume"},
+        Case{"one that came late is looked for by its name",
+             World().at(Stage::ended).with([](W w) { w.evidence.name_taken = true; }),
+             "InspectContainer"},
         Case{"only then it is collected", World().at(Stage::ended).with([](W w) {
                  w.evidence.container_removed = true;
                  w.evidence.volume_removed = true;
