@@ -129,6 +129,13 @@ class Round:
             time.sleep(0.001)
         return since - begin
 
+    def await_last_end(self, end):
+        """When the last script ended, or a moment later: they began after they were submitted."""
+        time.sleep(max(end - time.monotonic(), 0))
+        ended = wait_for(lambda: self.engine.status()["running"] == 0, DEADLINE_S, 0.005)
+        self.checks.check(f"{self.count} scripts end", ended, self.engine.status())
+        return time.monotonic()
+
     def finish(self, since):
         """Seconds after `since` until all are terminal."""
         if not wait_for(lambda: self._finished() == self.count, DEADLINE_S, 0.005):
@@ -159,8 +166,7 @@ def while_running(checks, count, arguments):
         in_time = time.monotonic() < end
         checks.check(f"{count} running: it converged while all of them ran", in_time)
         calls = it.calls
-        time.sleep(max(end - time.monotonic(), 0))
-        finished_s = it.finish(end)
+        finished_s = it.finish(it.await_last_end(end))
         it.check("running")
     finally:
         it.close()
@@ -173,8 +179,7 @@ def while_ended(checks, count, arguments):
     try:
         end = it.launch()
         it.daemon.kill()
-        time.sleep(max(end - time.monotonic(), 0) + 0.5)
-        checks.equal(f"{count} ended: nothing runs any more", it.engine.status()["running"], 0)
+        it.await_last_end(end)
         begin, ready_s = it.restart()
         finished_s = it.finish(begin)
         it.check("ended")
