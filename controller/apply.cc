@@ -166,6 +166,13 @@ asio::awaitable<StepOutcome> Applier::put_inputs(LivePtr live) {
         co_return progress();
     }
     FileSource source(*fd);
+    // Until it has ended, what a run stores is its inputs.
+    if (source.size() != live->record.run.stored_bytes) {
+        live->evidence.inputs_error =
+            fmt::format("its stored inputs have {} bytes, and {} were accepted", source.size(),
+                        live->record.run.stored_bytes);
+        co_return progress();
+    }
     auto reply =
         co_await engine_.put_archive(live->evidence.container_id, std::string(kWorkDir), source);
     auto& ev = live->evidence;

@@ -229,7 +229,9 @@ asio::awaitable<ImageCache::Outcome<std::string>> ImageCache::build(std::string 
         return std::unexpected(
             Failure{Reason::ImageUnavailable,
                     fmt::format("the image could not be prepared: {}", error.message),
-                    error.is_unknown() || error.is_engine_down()});
+                    // Its name is new each time: who holds it is our own request, come twice.
+                    error.is_unknown() || error.is_engine_down() ||
+                        error.kind == EngineError::Kind::conflict});
     };
     auto tar = layer_tar();
     if (!tar) co_return std::unexpected(Failure{Reason::InternalError, tar.error()});

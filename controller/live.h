@@ -16,7 +16,8 @@ struct Live {
     bool granted_start = false;
     bool committing = false;  // a mutation of ours is on its way: its answer comes to the driver,
                               // not to the listener
-    std::int64_t failures = 0;  // of steps in a row
+    store::UnixMs known_since_ms = 0;  // to this process
+    std::int64_t failures = 0;         // of steps in a row
     std::string last_error;
 
     [[nodiscard]] bool has_open_attempt() const {

@@ -70,6 +70,12 @@ Loop::Loop(LoopWorld world, LoopSettings settings)
       events_alarm_(world_.alarms.make()),
       idle_alarm_(world_.alarms.make()) {
     world_.store.on_change([this](const store::RunRecord& record) { on_store_change(record); });
+    world_.store.on_failure([this](const store::Error& error) {
+        if (store_failure_) return;
+        store_failure_ = error;
+        spdlog::critical("msg=\"the store has failed: {}\"", error.message);
+        stop();
+    });
     world_.live_status.engines.assign(1, {});
     publish_status();
 }
@@ -172,7 +178,7 @@ asio::awaitable<void> Loop::dispatch() {
 
 Action Loop::look_and_plan(const Live& live) {
     const auto image = images_.state(live.record.run.spec.image);
-    Observation observation{live.record, live.evidence, image, {}, engine_up_, {}, {}, {}, 0};
+    Observation observation{live.record, live.evidence, image, {}, engine_up_, {}, {}, {}, 0, 0};
     observation.grants.prepare = live.granted_prepare;
     observation.grants.start = live.granted_start;
     observation.grants.pending =
@@ -182,6 +188,7 @@ Action Loop::look_and_plan(const Live& live) {
     observation.engine_name = world_.engine.name();
     observation.engine_error = engine_error_;
     if (live.granted_prepare) observation.fresh_nonce = store::make_nonce(world_.random);
+    observation.known_since_ms = live.known_since_ms;
     observation.now_ms = world_.clock.now_ms();
     return plan(observation, settings_.plan);
 }
@@ -250,8 +257,14 @@ asio::awaitable<void> Loop::drive(std::string key) {
             break;
         }
         const auto asked_ms = world_.clock.now_ms();
+        const auto start_failures = live->evidence.start_failures;
         const auto outcome = co_await applier_.apply(action, live);
         if (std::holds_alternative<InspectContainer>(action)) live->evidence.seen_ms = asked_ms;
+        if (live->evidence.start_failures > start_failures) {
+            auto& ev = live->evidence;
+            ev.start_failed_ms = world_.clock.now_ms();
+            if (ev.start_failing_since_ms == 0) ev.start_failing_since_ms = ev.start_failed_ms;
+        }
         if (observer_) observer_(*live, name_of(action));
         if (const auto next = slots_.release(key)) wake(*next);
         index(key, *live);
@@ -381,6 +394,7 @@ void Loop::on_store_change(const store::RunRecord& record) {
         if (record.run.collected && record.run.delete_requested_ms == 0) return;
         auto live = std::make_shared<Live>();
         live->record = record;
+        live->known_since_ms = world_.clock.now_ms();
         live_.emplace(key, live);
         index(key, *live);
         wake(key);
@@ -644,9 +658,15 @@ asio::awaitable<bool> Loop::resync() {
 }
 
 void Loop::fold_listed(const std::string& key, Live& live, const ContainerSummary* found) {
-    if (queue_.is_working(key)) return;  // it is looking with its own eyes
     auto& ev = live.evidence;
     const auto stage = live.record.attempt->stage;
+    if (queue_.is_working(key)) {  // it is looking with its own eyes
+        if (found == nullptr || stage != Stage::started) return;
+        if (found->state == ContainerState::running) return;
+        ev.look = true;  // perhaps at a moment that has passed
+        wake(key);
+        return;
+    }
     if (found == nullptr) {
         if (ev.container == Container::present && stage < Stage::exited) {
             ev.look = true;

@@ -136,6 +136,12 @@ private:
                         before, waited));
     }
 
+    // What an earlier process had prepared is prepared again by this one, however long it had
+    // waited for its run slot meanwhile.
+    UnixMs prepare_deadline_ms() const {
+        return std::max(attempt().prepare_deadline_ms, o_.known_since_ms + s_.prepare_timeout_ms);
+    }
+
     // A moment that has passed wakes nobody: who waited for it has acted on it, or waits for
     // something else.
     UnixMs if_to_come(UnixMs moment_ms) const { return moment_ms > now_ ? moment_ms : 0; }
@@ -157,9 +163,9 @@ private:
         const bool prepared = is_prepared(o_.record, ev_);
         const bool waits_for_slot = prepared && !ev_.look && !o_.grants.start;
         if (waits_for_slot && now_ >= run_.queue_deadline_ms) return queue_timeout();
-        if (!prepared && now_ >= attempt().prepare_deadline_ms) return prepare_timeout();
+        if (!prepared && now_ >= prepare_deadline_ms()) return prepare_timeout();
         const auto deadline =
-            if_to_come(prepared ? run_.queue_deadline_ms : attempt().prepare_deadline_ms);
+            if_to_come(prepared ? run_.queue_deadline_ms : prepare_deadline_ms());
         if (ev_.name_conflict) {
             return finish(
                 Phase::failed, Reason::NameConflict,
@@ -254,10 +260,16 @@ private:
         if (cancel_requested()) return finish(Phase::cancelled, Reason::CancelRequested, "");
         // Counted by what the engine did, not by intents: a controller that is killed again and
         // again between intent and start must not use up a run's tries.
-        if (ev_.start_failures >= s_.start_failures_max) {
+        if (ev_.start_failures >= s_.start_failures_max &&
+            now_ - ev_.start_failing_since_ms >= s_.start_failing_max_ms) {
             return finish(Phase::failed, Reason::StartFailed,
                           fmt::format("the engine could not start it in {} tries: {}",
                                       ev_.start_failures, ev_.start_error));
+        }
+        if (ev_.start_failures > 0 && !is_prepared(o_.record, ev_)) {
+            const auto again_ms =
+                ev_.start_failed_ms + backoff_ms(s_.start_backoff, ev_.start_failures, 0);
+            if (now_ < again_ms) return wait(Pending::Backoff, ev_.start_error, again_ms);
         }
         return build();
     }

@@ -87,6 +87,8 @@ struct Evidence {
     } start = Start::none;
     std::string start_error;          // the last one, also of earlier tries
     std::int64_t start_failures = 0;  // starts of this attempt that the engine failed, seen by us
+    store::UnixMs start_failing_since_ms = 0;
+    store::UnixMs start_failed_ms = 0;  // the last of them
     // What the claim in the volume says, read after the container was removed. `untouched` also
     // when the engine proved by itself that nothing ran. Valid until the next intent.
     enum class Claim { unknown, untouched, taken, volume_gone } claim = Claim::unknown;
@@ -119,7 +121,11 @@ struct PlanSettings {
     std::int64_t run_deadline_slack_ms =
         5'000;  // the controller's deadline is this much after PID 1's
     std::int64_t kill_after_term_ms = 5'000;  // on top of PID 1's own grace
+    // A start that the engine itself could not carry out (its runtime is away, a shim does not
+    // come up) is tried again, until it has failed so often and for so long.
     std::int64_t start_failures_max = 3;
+    std::int64_t start_failing_max_ms = 60'000;
+    BackoffPolicy start_backoff{500, 10'000};
     std::int64_t torn_harvests_max = 5;
     std::int64_t pending_after_ms =
         1'000;  // a pending reason is recorded when a run has waited this long
@@ -136,6 +142,7 @@ struct Observation {
     std::string engine_error;
     std::string fresh_nonce;  // used if an attempt is bound now
     store::UnixMs now_ms = 0;
+    store::UnixMs known_since_ms = 0;  // since when this process has this run
 };
 
 // ---- actions: each is one call to the engine, one harvest, or one commit

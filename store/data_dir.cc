@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -116,12 +115,12 @@ DataDir::~DataDir() {
 DataDir::DataDir(DataDir&& other) noexcept
     : disk_(other.disk_),
       dir_(std::move(other.dir_)),
-      lock_fd_(std::exchange(other.lock_fd_, -1)) {}
+      lock_fd_(std::exchange(other.lock_fd_, -1)),
+      files_made_(std::move(other.files_made_)) {}
 
 Result<SpoolFile> DataDir::create_file() const {
     // The folder was emptied at the start and is this process's alone: a count is a name.
-    static std::atomic<std::uint64_t> count{0};
-    const auto path = dir_ / kSpool / kTmp / std::to_string(count.fetch_add(1));
+    const auto path = dir_ / kSpool / kTmp / std::to_string(files_made_->fetch_add(1));
     auto fd = disk_->create_file(path);
     if (!fd) return std::unexpected(std::move(fd).error());
     return SpoolFile(*disk_, *fd, path);

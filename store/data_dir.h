@@ -12,7 +12,10 @@
 // small ones are fine on the loop.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -84,6 +87,8 @@ private:
     Disk* disk_;
     std::filesystem::path dir_;
     int lock_fd_ = -1;
+    std::unique_ptr<std::atomic<std::uint64_t>> files_made_ =
+        std::make_unique<std::atomic<std::uint64_t>>(0);
 };
 
 inline constexpr std::string_view kInputTar = "input.tar";

@@ -938,6 +938,10 @@ Result<std::unique_ptr<Database>> Database::open(const fs::path& given, Disk& di
         return std::unexpected(std::move(local).error());
     }
     auto opened = guarded([&] { return open_checked(file, disk, vfs); });
+    if (!opened && opened.error().kind == ErrorKind::corrupt &&
+        opened.error().message.find("was not ") == std::string::npos) {
+        return broken(file, opened.error().message);
+    }
     if (!opened && opened.error().message.find(file.string()) == std::string::npos) {
         opened.error().message = file.string() + ": " + opened.error().message;
     }

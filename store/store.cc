@@ -157,6 +157,7 @@ public:
     CommitStats stats;
     std::vector<ChangeListener> listeners;
     std::function<void(double, std::int64_t)> commit_observer;
+    std::function<void(const Error&)> failure_listener;
 
 private:
     // Worker half.
@@ -243,6 +244,7 @@ void Core::home_is_gone() {
     }
     listeners.clear();
     commit_observer = nullptr;
+    failure_listener = nullptr;
     // Dropping a handler destroys its coroutine, which may do anything but suspend, such as stop
     // this store.
     for (const auto& call : std::exchange(pending_, {})) call->drop();
@@ -389,7 +391,10 @@ void Core::drain_at_home() {
 }
 
 void Core::deliver(Delivery delivery) {
-    if (delivery.failure && !failure) failure = std::move(delivery.failure);
+    if (delivery.failure && !failure) {
+        failure = std::move(delivery.failure);
+        if (failure_listener) failure_listener(*failure);
+    }
     if (delivery.group > 0) {
         stats.commits += 1;
         stats.mutations += delivery.group;
@@ -538,6 +543,10 @@ const CommitStats& Store::stats() const { return impl_->core->stats; }
 
 void Store::on_commit(std::function<void(double seconds, std::int64_t group)> observer) {
     impl_->core->commit_observer = std::move(observer);
+}
+
+void Store::on_failure(std::function<void(const Error& error)> listener) {
+    impl_->core->failure_listener = std::move(listener);
 }
 
 void Store::on_change(ChangeListener listener) {

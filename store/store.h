@@ -49,6 +49,10 @@ public:
     // Called after every group commit, on the loop's thread: (seconds, group size).
     void on_commit(std::function<void(double seconds, std::int64_t group)> observer);
 
+    // Called once, on the loop's thread, when failure() comes to be: nothing is stored any more,
+    // and whoever waits for a change waits for ever. The process should end.
+    void on_failure(std::function<void(const Error& error)> listener);
+
     // Listeners live as long as the store. Called in the order in which they were added.
     void on_change(ChangeListener listener);
 

@@ -1,11 +1,13 @@
 // mayfly-sim: simulated histories of a controller and its engine, checked step by step.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -66,6 +68,7 @@ std::vector<json> fan_out(std::int64_t workers, const std::function<json(std::in
         const auto pid = fork();
         if (pid == 0) {
             close(ends[0]);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             const auto text = work(worker).dump();
             for (std::size_t at = 0; at < text.size();) {
                 const auto put = write(ends[1], text.data() + at, text.size() - at);
@@ -162,6 +165,7 @@ void explain(std::uint64_t seed) {
 }
 
 int report_probes(const std::set<std::string, std::less<>>& hit) {
+    for (const auto& h : hit) fmt::print("ALL {}\n", h);
     auto missed = 0;
     for (const auto name : kProbes) {
         const bool there = hit.contains(name);

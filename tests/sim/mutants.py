@@ -143,9 +143,12 @@ MUTANTS = [
         ("controller/sweeper.cc", "    if (live != loop_.live().end() && live->second->has_open_attempt()) {",
          "    if (!PLANTED(open_attempts_swept) && live != loop_.live().end() && live->second->has_open_attempt()) {")]),
     ("ended_runs_forgotten", "after a restart nobody collects what had ended", [
-        ("store/database.cc", "                                 \" WHERE (collected = 0 OR delete_requested_ms <> 0) ORDER BY id\"};",
-         "                                 std::string(\" WHERE (collected = 0 OR delete_requested_ms <> 0)\") +\n"
-         "                                     (PLANTED(ended_runs_forgotten) ? \" AND phase < 4\" : \"\") + \" ORDER BY id\"};"),
+        ("store/database.cc", "\"SELECT seq FROM runs INDEXED BY runs_unfinished\"",
+         "PLANTED(ended_runs_forgotten)\n"
+         "                                     ? \"SELECT seq FROM runs INDEXED BY runs_unfinished\"\n"
+         "                                       \" WHERE (collected = 0 OR delete_requested_ms <> 0)\"\n"
+         "                                       \" AND phase < 4 ORDER BY id\"\n"
+         "                                     : \"SELECT seq FROM runs INDEXED BY runs_unfinished\""),
         ("controller/sweep.cc", "        if (object.in_use) continue;",
          "        if (object.in_use || PLANTED(ended_runs_forgotten)) continue;")]),
     ("init_takes_no_claim", "PID 1 runs the script again whenever it is started", []),

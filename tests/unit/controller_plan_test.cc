@@ -283,8 +283,20 @@ INSTANTIATE_TEST_SUITE_P(
                  w.evidence.container = Container::absent;
                  w.evidence.claim = Claim::untouched;
                  w.evidence.start_failures = 3;
+                 w.evidence.start_failing_since_ms = kNow - 60'000;
+                 w.evidence.start_failed_ms = kNow - 1;
              }),
              "finish failed StartFailed"},
+        Case{"an engine whose runtime is away for a moment is given time",
+             World().at(Stage::start_intent).with([](W w) {
+                 w.evidence.container = Container::absent;
+                 w.evidence.claim = Claim::untouched;
+                 w.evidence.start_failures = 30;
+                 w.evidence.start_failing_since_ms = kNow - 59'000;
+                 w.evidence.start_failed_ms = kNow - 1;
+                 w.record.run.status.pending = store::Pending::Backoff;
+             }),
+             "Wait"},
         Case{"... and not once it is cancelled", World().at(Stage::start_intent).with([](W w) {
                  w.evidence.container = Container::absent;
                  w.evidence.claim = Claim::untouched;
