@@ -18,7 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 . deploy/packages.sh
 
-default_suites=(lint unit api engine crash quickstart asan)
+default_suites=(lint unit sim api engine crash quickstart asan)
 engine_dir="$root/build/engine"
 logs="$root/build/tests"
 program_deadline_s=${MAYFLY_SUITE_S:-1800}
@@ -34,6 +34,7 @@ list_suites() {
   unit        pure parts and the store                                   (mayfly-unit-tests)
   api         the HTTP API                                               (mayfly-api-tests)
   engine      the client and the sandbox, on a real Docker Engine        (mayfly-engine-tests)
+  sim         simulated histories, every crash point, planted faults     (tests/sim/suite.py)
   crash       kill -9 and engine failures, whole runs, nothing lost      (tests/crash)
   quickstart  deploy/quickstart.sh from end to end
   asan        unit and api again, with AddressSanitizer and UBSan
@@ -56,7 +57,7 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | api | engine | crash | quickstart | asan | tidy | tsan) suites+=("$argument") ;;
+    lint | unit | sim | api | engine | crash | quickstart | asan | tidy | tsan) suites+=("$argument") ;;
     *)
         echo "run.sh: no suite '$argument'; there are:" >&2
         list_suites >&2
@@ -187,6 +188,14 @@ suite_api() {
 suite_engine() {
     run_gtest engine build/release/mayfly-engine-tests
     run_scripts engine
+}
+
+suite_sim() {
+    if ! build release mayfly-sim mayfly-sim-mutants; then
+        add 0 1
+        return
+    fi
+    run_counting sim "$python" tests/sim/suite.py
 }
 
 suite_crash() { run_scripts crash; }

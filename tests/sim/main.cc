@@ -165,7 +165,6 @@ void explain(std::uint64_t seed) {
 }
 
 int report_probes(const std::set<std::string, std::less<>>& hit) {
-    for (const auto& h : hit) fmt::print("ALL {}\n", h);
     auto missed = 0;
     for (const auto name : kProbes) {
         const bool there = hit.contains(name);
