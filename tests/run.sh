@@ -57,7 +57,9 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | sim | api | engine | crash | quickstart | asan | tidy | tsan) suites+=("$argument") ;;
+    lint | unit | sim | api | engine | crash | quickstart | asan | tidy | tsan)
+        suites+=("$argument")
+        ;;
     *)
         echo "run.sh: no suite '$argument'; there are:" >&2
         list_suites >&2

@@ -84,7 +84,7 @@ void Waits::drop() {
     }
 }
 
-asio::awaitable<void> sleep_for(Waits& waits, std::int64_t delay_ms) {
+asio::awaitable<void> let_pass(Waits& waits, std::int64_t delay_ms) {
     std::int64_t id = 0;
     co_await suspend(waits, delay_ms, id);
 }

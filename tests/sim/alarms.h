@@ -43,7 +43,7 @@ private:
 };
 
 // Returns after `delay_ms` of virtual time.
-boost::asio::awaitable<void> sleep_for(Waits& waits, std::int64_t delay_ms);
+boost::asio::awaitable<void> let_pass(Waits& waits, std::int64_t delay_ms);
 
 class WorldAlarms final : public controller::Alarms {
 public:

@@ -64,7 +64,8 @@ std::string record_json(std::int64_t exit_code, std::int64_t signal, std::int64_
     return fmt::format(
         R"({{"v":1,"exit_code":{},"signal":{},"exec_errno":{},"tripped":"{}",)"
         R"("term_from_outside":{},"wall_us":{},"cpu_us":9,"memory_peak_bytes":1,"oom_kills":{},)"
-        R"("work_bytes":1,"output_files":{},"output_bytes":{},"stdout":{{"total":{},"kept":{},"note":0}},)"
+        R"("work_bytes":1,"output_files":{},"output_bytes":{},)"
+        R"("stdout":{{"total":{},"kept":{},"note":0}},)"
         R"("stderr":{{"total":{},"kept":{},"note":0}}}})",
         exit_code, signal, exec_errno, tripped, from_outside, wall_ms * 1'000, oom_kills,
         files.size(), bytes, out, out, err, err);

@@ -486,7 +486,7 @@ void History::close_and_inspect() {
         world_.violate("I18", database.error().message);
         return;
     }
-    oracle_.opened(**database, true);
+    oracle_.opened(**database);
 }
 
 Outcome History::play() {

@@ -326,7 +326,7 @@ bool Oracle::inputs_match(const std::string& run_id, const std::string& bytes) c
 
 // ---- the database
 
-void Oracle::opened(store::Database& database, bool at_the_end) {
+void Oracle::opened(store::Database& database) {
     if (auto whole = database.integrity_check(); !whole) {
         world_.violate("I18", whole.error().message);
         return;
@@ -346,6 +346,11 @@ void Oracle::opened(store::Database& database, bool at_the_end) {
         const auto [other, first] = by_key.try_emplace(run.idempotency_key, run.id);
         if (!first) world_.violate("I3", run.idempotency_key + " has two runs in the database");
     }
+    // Also those of which no client has heard: what a process reads it acts upon.
+    for (const auto& run : *runs) {
+        auto record = database.get(run.id);
+        if (record && !accepted_.contains(run.id)) committed(*record);
+    }
     for (const auto& id : accepted_) {
         auto record = database.get(id);
         if (!record) {
@@ -364,12 +369,6 @@ void Oracle::opened(store::Database& database, bool at_the_end) {
         }
         committed(*record);
         check_kept(database, record->run);
-    }
-    if (at_the_end) {
-        for (const auto& run : *runs) {
-            auto record = database.get(run.id);
-            if (record) committed(*record);
-        }
     }
 }
 

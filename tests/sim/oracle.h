@@ -44,7 +44,7 @@ public:
     // A script begins.
     void begins(const Execution& execution);
     // A process has just opened the database, or the history is over.
-    void opened(store::Database& database, bool at_the_end);
+    void opened(store::Database& database);
     // Everything must be quiet now.
     void at_rest();
 

@@ -92,7 +92,7 @@ bool Process::start() {
     }
     if (!life_->alive) return false;
     oracle_.set_instance((*database)->instance_id());
-    oracle_.opened(**database, false);
+    oracle_.opened(**database);
 
     store_ = std::make_unique<store::Store>(std::move(*database), io_->get_executor(), true);
     store_->on_change([this](const store::RunRecord& record) {

@@ -38,7 +38,7 @@ asio::awaitable<bool> SimEngine::wait_for_lock(std::string target, UnixMs deadli
     while (model_.locked_until(target) > world_.now_ms()) {
         world_.probe("engine: a call waited for a container's lock");
         if (world_.now_ms() >= deadline_ms) co_return false;
-        co_await sleep_for(waits_, kLockPollMs);
+        co_await let_pass(waits_, kLockPollMs);
     }
     co_return true;
 }
@@ -49,7 +49,7 @@ Call<T> SimEngine::exchange(About about, std::function<Reply<T>(Fault)> effect,
     ++calls_;
     if (about.mutates) ++mutating_calls_;
     if (!world_.may(life_, about.call)) {
-        co_await sleep_for(waits_, -1);  // the dead do not come back
+        co_await let_pass(waits_, -1);  // the dead do not come back
     }
     auto& rng = world_.rng(Stream::schedule);
     auto fault = faults_.draw(about.call, special);
@@ -59,13 +59,13 @@ Call<T> SimEngine::exchange(About about, std::function<Reply<T>(Fault)> effect,
                                           Fault::error_after, Fault::unreadable, Fault::slow});
     }
     if (fault == Fault::refused || model_.health() == Health::down) {
-        co_await sleep_for(waits_, 1);
+        co_await let_pass(waits_, 1);
         co_return std::unexpected(error(Kind::unreachable, 0, about, "connection refused"));
     }
     const auto deadline_ms = world_.now_ms() + kDeadlineMs;
     const auto epoch = model_.epoch();
     if (fault == Fault::lost_request || model_.health() == Health::hung) {
-        co_await sleep_for(waits_, kDeadlineMs);
+        co_await let_pass(waits_, kDeadlineMs);
         co_return std::unexpected(error(Kind::timeout, 0, about, "no answer"));
     }
     if (fault == Fault::late_effect) {
@@ -77,12 +77,12 @@ Call<T> SimEngine::exchange(About about, std::function<Reply<T>(Fault)> effect,
             if (about.mutates && witness) witness("late " + about.call, about.target);
             (void)effect(Fault::none);
         });
-        co_await sleep_for(waits_, kDeadlineMs);
+        co_await let_pass(waits_, kDeadlineMs);
         co_return std::unexpected(error(Kind::timeout, 0, about, "no answer"));
     }
     const auto there_ms =
         fault == Fault::slow ? rng.between(100, kSlowMaxMs) : rng.below(kLatencyMaxMs);
-    if (there_ms > 0) co_await sleep_for(waits_, there_ms);
+    if (there_ms > 0) co_await let_pass(waits_, there_ms);
     if (about.locks && !co_await wait_for_lock(about.target, deadline_ms)) {
         co_return std::unexpected(error(Kind::timeout, 0, about, "no answer"));
     }
@@ -95,7 +95,7 @@ Call<T> SimEngine::exchange(About about, std::function<Reply<T>(Fault)> effect,
     if (about.mutates && witness_) witness_(about.call, about.target);
     auto reply = effect(fault);
     world_.did(life_);
-    co_await sleep_for(waits_, rng.below(kLatencyMaxMs));
+    co_await let_pass(waits_, rng.below(kLatencyMaxMs));
     if (model_.epoch() != epoch) {
         co_return std::unexpected(error(Kind::cut, 0, about, "connection reset"));
     }
@@ -259,33 +259,33 @@ Call<void> SimEngine::put_archive(std::string id, std::string path, ByteSource& 
         bytes.append(reinterpret_cast<const char*>(piece.data()), *got);
     }
     const auto share = world_.rng(Stream::schedule).below(100);
-    co_return co_await exchange<void>(
-        {"PUT /containers/{id}/archive", id, true, true},
-        [&model = model_, id, path, bytes = std::move(bytes), share](Fault fault) -> Reply<void> {
-            if (fault != Fault::half_put) return model.put(id, path, bytes, true);
-            const auto size = bytes.size() * static_cast<std::size_t>(share) / 100;
-            (void)model.put(id, path, std::string_view(bytes).substr(0, size), false);
-            return std::unexpected(EngineError{Kind::server, 500, "", "unexpected EOF"});
-        },
-        {Fault::half_put});
+    const About about{"PUT /containers/{id}/archive", id, true, true};
+    auto effect = [&model = model_, id, path, bytes = std::move(bytes),
+                   share](Fault fault) -> Reply<void> {
+        if (fault != Fault::half_put) return model.put(id, path, bytes, true);
+        const auto size = bytes.size() * static_cast<std::size_t>(share) / 100;
+        (void)model.put(id, path, std::string_view(bytes).substr(0, size), false);
+        return std::unexpected(EngineError{Kind::server, 500, "", "unexpected EOF"});
+    };
+    std::vector<Fault> special{Fault::half_put};
+    co_return co_await exchange<void>(about, std::move(effect), std::move(special));
 }
 
 Call<void> SimEngine::get_archive(std::string id, std::string path, ByteSink& sink) {
     const About about{"GET /containers/{id}/archive", id, false, true};
     const auto share = world_.rng(Stream::schedule).below(100);
     const auto cut = std::make_shared<bool>(false);
-    auto got = co_await exchange<std::string>(
-        about,
-        [&model = model_, id, path, share, cut](Fault fault) {
-            model.lock(id, 2 + share / 10);
-            auto bytes = model.get(id, path);
-            *cut = fault == Fault::cut_body;
-            if (bytes && (*cut || fault == Fault::torn_body)) {
-                bytes->resize(bytes->size() * static_cast<std::size_t>(share) / 100);
-            }
-            return bytes;
-        },
-        {Fault::torn_body, Fault::cut_body});
+    auto effect = [&model = model_, id, path, share, cut](Fault fault) {
+        model.lock(id, 2 + share / 10);
+        auto bytes = model.get(id, path);
+        *cut = fault == Fault::cut_body;
+        if (bytes && (*cut || fault == Fault::torn_body)) {
+            bytes->resize(bytes->size() * static_cast<std::size_t>(share) / 100);
+        }
+        return bytes;
+    };
+    std::vector<Fault> special{Fault::torn_body, Fault::cut_body};
+    auto got = co_await exchange<std::string>(about, std::move(effect), std::move(special));
     if (!got) co_return std::unexpected(got.error());
     for (std::size_t at = 0; at < got->size(); at += kPieceBytes) {
         const auto piece = std::string_view(*got).substr(at, kPieceBytes);
@@ -305,8 +305,9 @@ Call<PathStat> SimEngine::stat_path(std::string id, std::string path) {
 
 Call<void> SimEngine::read_logs(std::string id, LogSink& sink) {
     const About about{"GET /containers/{id}/logs", id, false, true};
-    auto logs = co_await exchange<DockerModel::Logs>(
-        about, [&model = model_, id](Fault) { return model.logs(id); }, {});
+    auto effect = [&model = model_, id](Fault) { return model.logs(id); };
+    std::vector<Fault> special;
+    auto logs = co_await exchange<DockerModel::Logs>(about, std::move(effect), std::move(special));
     if (!logs) co_return std::unexpected(logs.error());
     const auto bytes = [](const std::string& text) { return std::as_bytes(std::span(text)); };
     auto written = sink.write(LogSink::Stream::err, bytes(logs->err));
@@ -337,7 +338,7 @@ Call<void> SimEngine::events(std::string label, std::function<void()> connected,
                              EventListener listener) {
     const About about{"GET /events", "", false, false};
     if (model_.health() != Health::up) {
-        co_await sleep_for(waits_, 1);
+        co_await let_pass(waits_, 1);
         co_return std::unexpected(error(Kind::unreachable, 0, about, "connection refused"));
     }
     const auto epoch = model_.epoch();
