@@ -19,8 +19,10 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from checks import Checks, EngineApi  # noqa: E402
 from daemon import TERMINAL, Mayflyd  # noqa: E402
+from rig import instance_of, wait_nothing_left  # noqa: E402
 
 IMAGE = "mayfly-test/busybox:1"
 # Appended in the run's own volume: a second execution of an attempt would show as a second line.
@@ -28,6 +30,7 @@ ONCE = 'echo "$MAYFLY_RUN_ID $MAYFLY_ATTEMPT" >> output/ran; '
 PRINTED_BYTES = 50_000_000
 ARTIFACT_BYTES = 20_000_000
 CALM_S = 240
+SWEPT_S = 240
 
 
 def spec(script, **limits):
@@ -120,16 +123,6 @@ def wait_all(daemon, runs, deadline_s):
     return finished
 
 
-def wait_until_nothing_is_left(engine, deadline_s=60):
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        left = engine.owned()
-        if left == ([], []):
-            return left
-        time.sleep(0.2)
-    return engine.owned()
-
-
 def expected_artifacts(run_id, kind):
     if kind in ("short", "two_seconds"):
         return {"out.txt": b"given\n"}
@@ -217,7 +210,8 @@ def report(checks, daemon, engine, runs, finished):
     checks.check("none ran twice", not twice, twice[:5])
     checks.check("each ended as it would have, and its files are byte for byte its own", not wrong,
                  list(wrong.items())[:5])
-    left = wait_until_nothing_is_left(engine)
+    # What a kill left of building an image goes with the sweep, after its grace.
+    left = wait_nothing_left(engine, instance_of(daemon), SWEPT_S)
     checks.equal("no container and no volume is left on the engine", left, ([], []))
 
 
