@@ -85,7 +85,7 @@ std::vector<Scenario> make_scenarios() {
     all.push_back({"success", one_run(busy()), true});
     auto script = busy();
     script.exit_code = 3;
-    all.push_back({"failure", one_run(script), true});
+    all.push_back({"failure", one_run(script)});
     script = busy();
     script.exec_errno = 2;
     all.push_back({"command not found", one_run(script)});
