@@ -119,6 +119,14 @@ void ImageCache::set_progress(const std::string& reference, std::string text) {
 
 asio::awaitable<void> ImageCache::settle(std::string reference) {
     auto outcome = co_await resolve(reference);
+    if (!outcome && outcome.error().engine_down) {
+        // Who asks would ask again at once.
+        const auto failures = ++entries_[reference].failures;
+        const auto alarm = alarms_.make();
+        co_await alarm->wait(backoff_ms(settings_.engine_backoff, failures, random_.next_u64()));
+    } else {
+        entries_[reference].failures = 0;
+    }
     auto& entry = entries_[reference];
     entry.in_flight = false;
     entry.settled_ms = clock_.now_ms();

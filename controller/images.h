@@ -34,6 +34,7 @@ struct ImageSettings {
     std::int64_t pull_tries_max = 3;
     std::int64_t pull_retry_ms = 2'000;  // doubled per try
     std::int64_t recheck_ms = 30'000;  // a reference may be moved to another image behind our back
+    BackoffPolicy engine_backoff{200, 5'000};
     std::int64_t failure_kept_ms = 5'000;  // a definite failure is answered from memory this long
     std::int64_t unused_kept_ms =
         7LL * 86'400'000;  // a prepared image that no run used for this long is swept
@@ -66,6 +67,7 @@ private:
     struct Entry {
         ImageEvidence evidence;
         bool in_flight = false;
+        std::int64_t failures = 0;  // in a row, of an engine that was not there
         store::UnixMs settled_ms = 0;
         store::UnixMs progress_ms = 0;
         store::UnixMs used_ms = 0;

@@ -667,6 +667,15 @@ void Loop::fold_listed(const std::string& key, Live& live, const ContainerSummar
         wake(key);
         return;
     }
+    // A list may be older than what we know: this is a container of the same attempt that the
+    // fence has removed since, and its id must not take the place of the living one's.
+    const auto& recorded = live.record.attempt->container_id;
+    if (found != nullptr && stage >= Stage::start_intent && found->id != recorded) {
+        if (stage >= Stage::ended) return;
+        ev.look = true;
+        wake(key);
+        return;
+    }
     if (found == nullptr) {
         if (ev.container == Container::present && stage < Stage::exited) {
             ev.look = true;

@@ -818,9 +818,12 @@ Result<bool> inspect_file(const fs::path& file, Disk& disk) {
         if (!fd) return std::unexpected(std::move(fd).error());
         const auto got = ::pread(*fd, head.data(), head.size(), 0);
         ::close(*fd);
-        if (got != std::ssize(head) || std::string_view(head.data(), head.size()) != kFileMagic) {
-            return broken(file, "it is not a SQLite database");
-        }
+        const bool is_magic =
+            got == std::ssize(head) && std::string_view(head.data(), head.size()) == kFileMagic;
+        // With a log beside it, a power loss in a checkpoint may have torn the first page: the log
+        // still has it, and SQLite judges both.
+        const auto log = disk.file_size(file.string() + "-wal").value_or(0);
+        if (!is_magic && log == 0) return broken(file, "it is not a SQLite database");
         return false;
     }
     if (!size && size.error().kind != ErrorKind::not_found) return std::unexpected(size.error());
