@@ -24,6 +24,8 @@ namespace fs = std::filesystem;
 
 constexpr int kBusyTimeoutMs = 2'000;
 constexpr std::string_view kFileMagic{"SQLite format 3\0", 16};
+// Of a write-ahead log, but for the last bit (sqlite.org/fileformat2.html#the_write_ahead_log).
+constexpr std::string_view kLogMagic{"\x37\x7f\x06", 3};
 // A whole quick_check reads every page. Up to here it takes well under a second; above, the start
 // checks the small tables only, and reading finds what else is broken.
 constexpr std::int64_t kQuickCheckMaxBytes = 128LL << 20;
@@ -808,23 +810,30 @@ std::unexpected<Error> broken(const fs::path& file, const std::string& why) {
                     "empty, or restore a copy");
 }
 
+// The first bytes of a file, or fewer.
+Result<std::string> head_of(const fs::path& file, std::size_t bytes, Disk& disk) {
+    auto fd = disk.open_file(file);
+    if (!fd) return std::unexpected(std::move(fd).error());
+    std::string head(bytes, '\0');
+    const auto got = ::pread(*fd, head.data(), head.size(), 0);
+    ::close(*fd);
+    head.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+    return head;
+}
+
 // Before SQLite sees the file: it would take a stray short file for an empty database. Makes the
 // file if there is none. True: it is new.
 Result<bool> inspect_file(const fs::path& file, Disk& disk) {
     const auto size = disk.file_size(file);
     if (size && *size > 0) {
-        std::array<char, kFileMagic.size()> head{};
-        auto fd = disk.open_file(file);
-        if (!fd) return std::unexpected(std::move(fd).error());
-        const auto got = ::pread(*fd, head.data(), head.size(), 0);
-        ::close(*fd);
-        const bool is_magic =
-            got == std::ssize(head) && std::string_view(head.data(), head.size()) == kFileMagic;
-        // With a log beside it, a power loss in a checkpoint may have torn the first page: the log
-        // still has it, and SQLite judges both.
-        const auto log = disk.file_size(file.string() + "-wal").value_or(0);
-        if (!is_magic && log == 0) return broken(file, "it is not a SQLite database");
-        return false;
+        const auto head = head_of(file, kFileMagic.size(), disk);
+        if (!head) return std::unexpected(head.error());
+        if (*head == kFileMagic) return false;
+        // A power loss in a checkpoint may have torn the first page. The log still has it then,
+        // and SQLite judges both.
+        const auto log = head_of(file.string() + "-wal", kLogMagic.size() + 1, disk);
+        if (log && log->starts_with(kLogMagic)) return false;
+        return broken(file, "it is not a SQLite database");
     }
     if (!size && size.error().kind != ErrorKind::not_found) return std::unexpected(size.error());
     const auto wal = disk.file_size(file.string() + "-wal");
@@ -940,11 +949,14 @@ Result<std::unique_ptr<Database>> Database::open(const fs::path& given, Disk& di
     if (auto local = disk.require_local(file.parent_path()); !local) {
         return std::unexpected(std::move(local).error());
     }
-    auto opened = guarded([&] { return open_checked(file, disk, vfs); });
-    if (!opened && opened.error().kind == ErrorKind::corrupt &&
-        opened.error().message.find("was not ") == std::string::npos) {
-        return broken(file, opened.error().message);
-    }
+    auto opened = guarded([&]() -> Result<std::unique_ptr<Database>> {
+        try {
+            return open_checked(file, disk, vfs);
+        } catch (const SQLite::Exception& error) {
+            if (kind_of(error.getErrorCode()) != ErrorKind::corrupt) throw;
+            return broken(file, error.what());
+        }
+    });
     if (!opened && opened.error().message.find(file.string()) == std::string::npos) {
         opened.error().message = file.string() + ": " + opened.error().message;
     }

@@ -456,6 +456,40 @@ TEST(DatabaseFile, ADamagedPageIsFoundAtTheStart) {
     EXPECT_EQ(opened.error().kind, ErrorKind::corrupt) << opened.error().message;
 }
 
+// A power loss in a checkpoint: what was being copied from the log is torn, the log is not.
+TEST(DatabaseFile, ATornFirstPageIsReadFromTheLog) {
+    TempFolder folder;
+    const auto file = folder / "mayfly.db";
+    const auto copy = folder / "torn.db";
+    {
+        auto db = open_database(file);
+        ASSERT_TRUE(create(*db, new_run(1)));
+        std::filesystem::copy_file(file, copy);
+        std::filesystem::copy_file(file.string() + "-wal", copy.string() + "-wal");
+    }
+    std::fstream(copy, std::ios::binary | std::ios::in | std::ios::out)
+        << std::string(512, '\xA5');
+    auto opened = Database::open(copy);
+    ASSERT_TRUE(opened) << opened.error().message;
+    EXPECT_TRUE((*opened)->get(id_of(1)));
+}
+
+TEST(DatabaseFile, AStrangeFileBesideAStrangeLogIsNotTouched) {
+    TempFolder folder;
+    const auto file = folder / "mayfly.db";
+    const std::string strange(5'000, 'x');
+    std::ofstream(file, std::ios::binary) << strange;
+    std::ofstream(file.string() + "-wal", std::ios::binary) << strange;
+    auto opened = Database::open(file);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().kind, ErrorKind::corrupt);
+    EXPECT_NE(opened.error().message.find("It was not changed"), std::string::npos);
+    for (const auto& path : {file.string(), file.string() + "-wal"}) {
+        std::ifstream in(path, std::ios::binary);
+        EXPECT_EQ(std::string((std::istreambuf_iterator<char>(in)), {}), strange) << path;
+    }
+}
+
 TEST(DatabaseFile, AMissingFileBesideItsLogIsNotStartedAnew) {
     TempFolder folder;
     std::ofstream(folder / "mayfly.db-wal", std::ios::binary) << "committed once";

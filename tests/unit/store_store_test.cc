@@ -402,6 +402,8 @@ TEST_P(StoreTest, AfterAnUnknownCommitEverythingIsClosed) {
     std::vector<Result<RunRecord>> waited;
     run(create_in(*store_, 1, results));
     controls_->fail_commit = Error{ErrorKind::io, "fsync failed"};
+    std::vector<std::string> failures;
+    store_->on_failure([&](const Error& error) { failures.push_back(error.message); });
     spawn(wait_in(*store_, id_of(1), 1, kLongMs, waited));
     std::vector<awaitable<void>> others;
     for (std::int64_t n = 3; n <= 300; ++n) others.push_back(create_in(*store_, n, results));
@@ -414,6 +416,7 @@ TEST_P(StoreTest, AfterAnUnknownCommitEverythingIsClosed) {
     EXPECT_EQ(kind_of(waited.at(0)), ErrorKind::closed);
     ASSERT_TRUE(store_->failure());
     EXPECT_EQ(store_->failure()->message, "fsync failed");
+    EXPECT_EQ(failures, std::vector<std::string>{"fsync failed"});
     EXPECT_GE(controls_->rollbacks, 1);
 
     controls_->fail_commit.reset();
