@@ -110,7 +110,6 @@ def run(program, jobs, only):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--files", action="store_true", help="the files that --write makes")
     parser.add_argument("--write", metavar="DIR")
     parser.add_argument("--run", metavar="PROGRAM")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -119,8 +118,6 @@ def main():
     if arguments.list:
         for name, breaks, _ in MUTANTS:
             print(f"{name:<28} {breaks}")
-    if arguments.files:
-        print(";".join(sorted({path for _, _, edits in MUTANTS for path, _, _ in edits})))
     if arguments.write:
         write(arguments.write)
     if arguments.run:
