@@ -38,6 +38,7 @@ list_suites() {
   crash       kill -9 and engine failures, whole runs, nothing lost      (tests/crash)
   quickstart  deploy/quickstart.sh from end to end
   asan        unit and api again, with AddressSanitizer and UBSan
+* soak        an hour's questions in a minute, and N runs under way at kill -9 (tests/sim/soak.py)
 * tidy        clang-tidy over every file that changed                    (tests/lint/tidy.py)
 * tsan        unit and api again, with ThreadSanitizer
 LIST
@@ -57,7 +58,7 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | sim | api | engine | crash | quickstart | asan | tidy | tsan)
+    lint | unit | sim | api | engine | crash | quickstart | asan | soak | tidy | tsan)
         suites+=("$argument")
         ;;
     *)
@@ -198,6 +199,11 @@ suite_sim() {
         return
     fi
     run_counting sim "$python" tests/sim/suite.py
+}
+
+suite_soak() {
+    run_counting soak "$python" tests/sim/soak.py
+    run_counting soak "$python" tests/sim/converge.py
 }
 
 suite_crash() { run_scripts crash; }

@@ -130,17 +130,12 @@ class Trial:
         except TimeoutError as error:
             self.wrong("differing", f"it did not stop: {error}")
 
-    # With one key, until it is answered: the client's part of the contract.
     def submit(self, end):
-        body = json.dumps(self.spec)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": self.key}
         while self.alive() and rig.now() < end:
-            try:
-                status, _, answer = self.daemon.new_client().request("POST", "/v1/runs", body,
-                                                                     headers)
-            except (OSError, http.client.HTTPException):
-                rig.time.sleep(0.01)
+            answered = rig.post(self.daemon, self.key, self.spec)
+            if not answered:
                 continue
+            status, answer = answered
             if status in (200, 201):
                 self.run_id = json.loads(answer)["id"]
                 return
@@ -380,11 +375,7 @@ def main():
     print(f"seconds={rig.now() - began:.0f}", flush=True)
     for lane in explorer.lanes:
         rig.remove_prepared_images(engine, lane.instance)
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    checks.finish()
+    checks.finish(folder)
 
 
 def report(checks, table, witness):

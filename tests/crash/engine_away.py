@@ -2,7 +2,6 @@
 """The engine is down when mayflyd starts, goes away while runs are under way, and comes back."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -122,11 +121,7 @@ def main():
     finally:
         daemon.stop()
         engine.stop()
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

@@ -326,11 +326,7 @@ def main():
             shutil.copy(os.path.join(engine.folder, "dockerd.log"), folder)
         engine.stop()
     print(f"seconds={rig.now() - began:.0f}", flush=True)
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

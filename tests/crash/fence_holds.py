@@ -14,7 +14,6 @@ import argparse
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -195,11 +194,7 @@ def main():
         proxy.close()
         engine.stop()
     print(f"seconds={rig.now() - began:.0f}", flush=True)
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ for byte what its script wrote.
 
 import argparse
 import hashlib
-import http.client
 import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -21,7 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from checks import Checks, EngineApi  # noqa: E402
-from daemon import TERMINAL, Mayflyd  # noqa: E402
+from daemon import TERMINAL, Mayflyd, insist  # noqa: E402
 from rig import instance_of, wait_nothing_left  # noqa: E402
 
 IMAGE = "mayfly-test/busybox:1"
@@ -73,18 +71,6 @@ class Killer:
     def stop(self):
         self.stopping.set()
         self.thread.join()
-
-
-def insist(action, deadline_s=120):
-    """Repeats a call that a kill may cut; the calls used here are idempotent."""
-    end = time.monotonic() + deadline_s
-    while True:
-        try:
-            return action()
-        except (OSError, http.client.HTTPException):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
 
 
 def submit_all(daemon, count, rng):
@@ -187,11 +173,7 @@ def main():
         killer.stopping.set()
         killer.stop()
         daemon.stop()
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder)
-    checks.finish()
+    checks.finish(folder)
 
 
 def report(checks, daemon, engine, runs, finished):

@@ -14,7 +14,6 @@ import concurrent.futures
 import os
 import queue
 import random
-import shutil
 import sys
 import tempfile
 
@@ -256,11 +255,7 @@ def main():
     checks.step(singly, checks, arguments, folder, engine, witness)
     if not arguments.only:
         checks.step(at_random, checks, arguments, folder, engine, witness)
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the script wrote (one line for each execution, in its own volume), and the engin
 """
 
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from checks import EngineApi, UnixConnection, wait_for  # noqa: E402
+from checks import UnixConnection, wait_for  # noqa: E402
 from daemon import BUILD  # noqa: E402
 
 IMAGE = "mayfly-test/busybox:1"
@@ -157,6 +158,21 @@ def _problem_of_copy(path):
     if verdict != "ok":
         return verdict
     return f"foreign keys: {orphan}" if orphan else None
+
+
+# ---- a client
+
+def post(daemon, key, wanted):
+    """(status, body) of one submission, or None when nobody answered. A client repeats it with the
+    same key until it is answered: that is its part of the contract."""
+    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    try:
+        status, _, answer = daemon.new_client().request("POST", "/v1/runs", json.dumps(wanted),
+                                                        headers)
+        return status, answer
+    except (OSError, http.client.HTTPException):
+        time.sleep(0.01)
+        return None
 
 
 # ---- the shim

@@ -110,17 +110,13 @@ class FaultTrial(Trial):
             return 0, str(error)
 
     def under_fault(self):
-        body = json.dumps(self.spec)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": self.key}
         refused_since = None
         end = rig.now() + 20
         while self.alive() and not self.run_id and rig.now() < end:
-            try:
-                status, _, answer = self.daemon.new_client().request("POST", "/v1/runs", body,
-                                                                     headers)
-            except (OSError, http.client.HTTPException):
-                rig.time.sleep(0.01)
+            answered = rig.post(self.daemon, self.key, self.spec)
+            if not answered:
                 continue
+            status, answer = answered
             if status in (200, 201):
                 self.run_id = json.loads(answer)["id"]
                 break
@@ -535,11 +531,7 @@ def main():
     checks.step(lost_database, checks, lane, folder, engine)
     rig.remove_prepared_images(engine, lane.instance)
     print(f"all: seconds={rig.now() - began:.0f}", flush=True)
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

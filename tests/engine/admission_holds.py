@@ -2,7 +2,6 @@
 """Run slots, priorities, budgets, watermarks and queue deadlines; and what is not ours stays."""
 
 import os
-import shutil
 import sys
 import tempfile
 
@@ -178,11 +177,7 @@ def main():
     for function in (run_slots, priority, memory_budget, queue_deadline, disk_watermarks,
                      leftovers, foreign_objects):
         checks.step(function, checks, folder, engine)
-    if checks.failed:
-        print(f"kept: {folder}")
-    else:
-        shutil.rmtree(folder)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 
 import base64
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -162,11 +161,7 @@ def main():
             checks.step(function, checks, folder, registry, engine)
     finally:
         registry.stop()
-    if checks.failed:
-        print(f"kept: {folder}")
-    else:
-        shutil.rmtree(folder)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 
@@ -194,11 +193,7 @@ def main():
         wait_for(lambda: engine.owned() == ([], []))
         checks.equal("nothing is left on the engine", engine.owned(), ([], []))
         checks.equal("SIGTERM ends it well", daemon.stop(), 0)
-    if checks.failed:
-        print(f"kept: {folder}")
-    else:
-        shutil.rmtree(folder)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

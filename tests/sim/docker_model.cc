@@ -10,6 +10,7 @@
 #include "store/input_tar.h"
 #include "store/tar_writer.h"
 #include "tests/sim/disk.h"
+#include "tests/support/asked_facts.h"
 
 namespace mayfly::sim {
 namespace {
@@ -72,8 +73,7 @@ std::string record_json(std::int64_t exit_code, std::int64_t signal, std::int64_
 }
 
 ContainerFacts facts_of(const DockerModel::Container& container) {
-    const auto& sandbox = container.sandbox;
-    ContainerFacts facts;
+    auto facts = controller::facts_as_asked(container.sandbox);
     facts.id = container.id;
     facts.name = container.name;
     facts.labels = container.labels;
@@ -84,37 +84,7 @@ ContainerFacts facts_of(const DockerModel::Container& container) {
     facts.error = container.error;
     facts.started_ms = container.started_ms;
     facts.finished_ms = container.finished_ms;
-    facts.image_id = sandbox.image_id;
-    facts.user = fmt::format("{}:{}", sandbox.uid, sandbox.gid);
-    facts.working_dir = controller::kWorkDir;
-    facts.entrypoint = sandbox.entrypoint;
-    facts.cmd = sandbox.cmd;
-    facts.stop_signal = "SIGTERM";
-    facts.network_disabled = sandbox.network == store::Network::none;
-    facts.healthcheck_off = true;
-    facts.network_mode = "none";
-    facts.readonly_rootfs = true;
-    facts.restart_policy = "no";
-    facts.cap_drop = {"ALL"};
-    facts.security_opt = {"no-new-privileges"};
-    facts.masked_paths = {"/proc/kcore"};
-    facts.readonly_paths = {"/proc/sys"};
-    facts.memory_bytes = sandbox.memory_bytes;
-    facts.memory_swap_bytes = sandbox.memory_bytes;
-    facts.nano_cpus = sandbox.nano_cpus;
-    facts.pids_limit = container.limit_dropped ? 0 : sandbox.pids;
-    for (const auto& [name, value] : sandbox.ulimits) facts.ulimits[name] = {value, value};
-    facts.ipc_mode = "private";
-    facts.cgroupns_mode = "private";
-    facts.shm_size_bytes = sandbox.shm_bytes;
-    facts.tmpfs = {{"/tmp", sandbox.tmpfs_options}};
-    facts.log_driver = "local";
-    facts.log_options = controller::log_options(sandbox);
-    facts.runtime = sandbox.runtime;
-    if (!sandbox.volume_name.empty()) {
-        facts.mounts = {{"volume", sandbox.volume_name, std::string(controller::kWorkDir),
-                         !sandbox.volume_read_only}};
-    }
+    if (container.limit_dropped) facts.pids_limit = 0;
     return facts;
 }
 

@@ -6,13 +6,11 @@ MAYFLY_BUILD is the folder with mayflyd and mayfly-sim-engine.
 
 import functools
 import hashlib
-import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from checks import EngineApi, wait_for  # noqa: E402
@@ -151,18 +149,6 @@ def real_kinds():
 
 
 # ---- a client that outlives the daemon
-
-def insist(action, deadline_s=120):
-    """Repeats an idempotent call that a kill may cut, or a restart may refuse."""
-    end = time.monotonic() + deadline_s
-    while True:
-        try:
-            return action()
-        except (OSError, http.client.HTTPException):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-
 
 def allow(client, wanted, method, path):
     """One call whose answer must be one of `wanted`."""

@@ -19,15 +19,14 @@ an hour, about 130 bytes a run.
 import argparse
 import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
 import time
 
-from rig import (SimEngine, allow, insist, real_kinds, simulated_kinds)  # puts support in the path
+from rig import (SimEngine, allow, real_kinds, simulated_kinds)  # puts support in the path
 from checks import Checks, EngineApi, wait_for
-from daemon import TERMINAL, Mayflyd
+from daemon import TERMINAL, Mayflyd, insist
 
 WORKERS = 48
 RUN_DEADLINE_S = 180
@@ -301,11 +300,7 @@ def main():
         daemon.stop()
         if not arguments.real:
             engine.stop()
-    if checks.failed:
-        print(f"kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder)
-    checks.finish()
+    checks.finish(folder)
 
 
 if __name__ == "__main__":

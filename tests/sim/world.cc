@@ -6,7 +6,7 @@
 namespace mayfly::sim {
 namespace {
 
-// A day after PID 1's claim mark, so that a fresh mtime is never the mark itself.
+// Long after the mtime that marks an untouched claim, which no fresh one may be.
 constexpr UnixMs kBeginMs = 1'800'000'000'000;
 constexpr std::int64_t kAskedMax = 1'000'000;
 constexpr std::uint64_t kFnvPrime = 0x100000001b3ULL;

@@ -3,6 +3,7 @@
 import json
 import http.client
 import os
+import shutil
 import socket
 import sys
 import time
@@ -36,7 +37,12 @@ class Checks:
             self.failed += 1
             print(f"FAILED  {function.__name__}: ended by an exception", flush=True)
 
-    def finish(self):
+    def finish(self, folder=None):
+        """Ends the program. Its `folder` is removed, or kept for a look when something failed."""
+        if folder and self.failed:
+            print(f"kept: {folder}", flush=True)
+        elif folder:
+            shutil.rmtree(folder, ignore_errors=True)
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
         sys.exit(1 if self.failed else 0)
 

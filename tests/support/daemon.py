@@ -127,6 +127,18 @@ class Client:
         return out
 
 
+def insist(action, deadline_s=120):
+    """Repeats an idempotent call that a kill may cut, or a restart may refuse."""
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            return action()
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

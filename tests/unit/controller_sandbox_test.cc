@@ -1,4 +1,5 @@
 #include "controller/sandbox.h"
+#include "tests/support/asked_facts.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -43,47 +44,10 @@ Sandbox sample_sandbox() {
     return make_sandbox(settings, sample_run(), sample_attempt(), "sha256:prepared");
 }
 
-// What an engine says of a container that is exactly what was asked for.
 ContainerFacts facts_of(const Sandbox& sandbox) {
-    ContainerFacts facts;
+    auto facts = facts_as_asked(sandbox);
     facts.id = "abc";
-    facts.name = sandbox.name;
-    facts.labels = sandbox.labels;
     facts.labels["io.mayfly.image.base"] = "inherited from the image";
-    facts.state = ContainerState::created;
-    facts.image_id = sandbox.image_id;
-    facts.user = fmt::format("{}:{}", sandbox.uid, sandbox.gid);
-    facts.working_dir = "/work";
-    facts.entrypoint = sandbox.entrypoint;
-    facts.cmd = sandbox.cmd;
-    facts.stop_signal = "SIGTERM";
-    facts.network_disabled = sandbox.network == store::Network::none;
-    facts.healthcheck_off = true;
-    facts.network_mode = "none";
-    facts.readonly_rootfs = true;
-    facts.restart_policy = "no";
-    facts.cap_drop = {"ALL"};
-    facts.security_opt = {"no-new-privileges"};
-    facts.masked_paths = {"/proc/kcore", "/proc/keys"};
-    facts.readonly_paths = {"/proc/bus", "/proc/sys"};
-    facts.memory_bytes = sandbox.memory_bytes;
-    facts.memory_swap_bytes = sandbox.memory_bytes;
-    facts.nano_cpus = sandbox.nano_cpus;
-    facts.pids_limit = sandbox.pids;
-    for (const auto& [name, value] : sandbox.ulimits) {
-        facts.ulimits[name] = {value, value};
-    }
-    facts.ipc_mode = "private";
-    facts.cgroupns_mode = "private";
-    facts.shm_size_bytes = sandbox.shm_bytes;
-    facts.tmpfs = {{"/tmp", sandbox.tmpfs_options}};
-    facts.log_driver = "local";
-    facts.log_options = log_options(sandbox);
-    facts.runtime = "runc";
-    facts.mounts = {{.type = "volume",
-                     .name = sandbox.volume_name,
-                     .destination = "/work",
-                     .rw = !sandbox.volume_read_only}};
     return facts;
 }
 
