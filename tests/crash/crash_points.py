@@ -33,8 +33,8 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rig  # noqa: E402
-from rig import Effects, EngineApi, wait_for  # noqa: E402
-from checks import Checks  # noqa: E402
+from rig import Effects  # noqa: E402
+from checks import Checks, EngineApi, wait_for  # noqa: E402
 from daemon import TERMINAL, Mayflyd  # noqa: E402
 
 LANES = 2  # points tried at once; each lane is an instance of its own

@@ -24,8 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rig  # noqa: E402
 from engine_away import ENGINE, IMAGES  # noqa: E402
 from fence_holds import KilledEngine  # noqa: E402
-from rig import EngineApi, wait_for  # noqa: E402
-from checks import Checks  # noqa: E402
+from checks import Checks, EngineApi, wait_for  # noqa: E402
 from daemon import Mayflyd  # noqa: E402
 
 RUNS = 6

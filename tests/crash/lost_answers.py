@@ -20,8 +20,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rig  # noqa: E402
 from fault_proxy import FAULTS, FaultProxy, Rule  # noqa: E402
-from rig import EngineApi, wait_for  # noqa: E402
-from checks import Checks  # noqa: E402
+from checks import Checks, EngineApi, wait_for  # noqa: E402
 from daemon import Mayflyd  # noqa: E402
 
 LANES = 3
