@@ -52,9 +52,12 @@ ImageCache::ImageCache(asio::any_io_executor executor, Engine& engine, Alarms& a
       random_(random),
       settings_(std::move(settings)),
       on_change_(std::move(on_change)) {
-    store::Sha256 hash;
-    hash.update(init_image());
-    init_sha256_ = hash.finish();
+    static const std::string sha256 = [] {
+        store::Sha256 hash;
+        hash.update(init_image());
+        return hash.finish();
+    }();
+    init_sha256_ = sha256;
 }
 
 std::string ImageCache::repository() const {

@@ -269,9 +269,10 @@ asio::awaitable<void> Loop::drive(std::string key) {
         if (const auto next = slots_.release(key)) wake(*next);
         index(key, *live);
         if (outcome.kind == StepOutcome::Kind::progress) {
-            live->failures = 0;
+            live->step_worked(action.index());
             continue;
         }
+        live->step_failed(action.index());
         after_failure(key, *live, outcome);
         break;
     }
@@ -284,7 +285,6 @@ asio::awaitable<void> Loop::drive(std::string key) {
 
 void Loop::after_failure(const std::string& key, Live& live, const StepOutcome& outcome) {
     const auto now_ms = world_.clock.now_ms();
-    ++live.failures;
     live.last_error = outcome.error;
     spdlog::warn("run={} failures={} msg=\"{}\"", key, live.failures, outcome.error);
     world_.families.queue_retried();
@@ -308,7 +308,7 @@ asio::awaitable<bool> Loop::commit(store::Mutation mutation, LivePtr live) {
         live->adopt(*reply);
         fold_commit(mutation, *live);
         index(key, *live);
-        live->failures = 0;
+        live->moved_on();
         co_return true;
     }
     if (reply.error().kind == store::ErrorKind::conflict ||
@@ -319,6 +319,7 @@ asio::awaitable<bool> Loop::commit(store::Mutation mutation, LivePtr live) {
                       reply.error().message);
         auto fresh = co_await world_.store.get(key);
         if (fresh) live->record = *fresh;
+        live->step_failed(Action{Commit{}}.index());
         after_failure(key, *live, {StepOutcome::Kind::retry, reply.error().message});
         co_return false;
     }

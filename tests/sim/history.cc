@@ -19,7 +19,7 @@ constexpr std::int64_t kLivenessMaxMs = 90 * 60'000;
 constexpr std::int64_t kClientRetryMs = 200;
 constexpr std::int64_t kRestartMs = 50;
 constexpr std::int64_t kTickMs = 15'000;
-constexpr std::int64_t kCallsPerMinuteMax = 1'500;
+constexpr std::int64_t kCallsPerMinuteMax = 500;
 
 constexpr std::string_view kActNames[] = {
     "submit",       "cancel",         "remove",        "crash",       "power loss",
@@ -627,6 +627,13 @@ void add_acts(Recipe& recipe, Rng& rng, Kind kind, std::int64_t count, std::int6
         act.at_ms = rng.below(span_ms);
         act.job = rng.below(std::ssize(recipe.jobs));
         act.duration_ms = rng.chance(0.2) ? rng.below(60'000) : rng.below(3'000);
+        if (kind == Kind::foreign_mount && rng.chance(0.7)) {
+            // While there is a volume, and for long enough to be seen asking too often.
+            act.when_phase = true;
+            act.phase = rng.chance(0.5) ? Phase::running : Phase::harvesting;
+            act.at_ms = rng.below(50);
+            act.duration_ms += 180'000;
+        }
         recipe.acts.push_back(act);
     }
 }

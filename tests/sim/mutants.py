@@ -53,6 +53,8 @@ def switched_sources():
     problems = []
     for name, _, edits in MUTANTS:
         for path, old, new in edits:
+            if path.endswith(".h"):
+                problems.append(f"{name}: {path} is a header: its readers would not see the fault")
             if texts[path].count(old) != 1:
                 problems.append(f"{name}: in {path}, {texts[path].count(old)} times: {old!r}")
                 continue
