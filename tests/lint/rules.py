@@ -396,6 +396,37 @@ def python_functions(tree):
                                                      f"{MAX_PYTHON_FUNCTION_LINES}")
 
 
+def names_defined(tree, path):
+    """What the top level of a Python file defines itself, imports left out."""
+    found = set()
+    for node in ast.parse(tree.text(path)).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                found |= {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return found
+
+
+def python_imports(tree):
+    """What a Python file takes from another of ours is defined in that one."""
+    modules = {}
+    for path in tree.named(".py"):
+        modules.setdefault(os.path.basename(path)[:-3], []).append(path)
+    for path in tree.named(".py"):
+        try:
+            imports = [node for node in ast.walk(ast.parse(tree.text(path)))
+                       if isinstance(node, ast.ImportFrom) and node.module in modules]
+            for node in imports:
+                defined = set().union(*(names_defined(tree, of) for of in modules[node.module]))
+                for alias in node.names:
+                    if alias.name not in defined | {"*"}:
+                        yield Finding(path, node.lineno,
+                                      f"{node.module}.py does not define {alias.name}")
+        except SyntaxError:
+            continue  # `scripts` says so
+
+
 # ---- other programs
 
 def clang_format(tree):
@@ -452,5 +483,5 @@ def write_configuration_table(tree):
 RULES = [
     room_arrows, room_links, purity, await_statements, columns, machine_paths, names, headers,
     include_spelling, namespaces, whitespace, unfinished, skipped_tests, sleeping_tests, scripts,
-    python_functions, clang_format, configuration_table,
+    python_functions, python_imports, clang_format, configuration_table,
 ]

@@ -124,6 +124,12 @@ PLANTED = {
         ({"a.py": "x = 1\n" + repeat(71)}, {"a.py:2"}),
         ({"a.py": repeat(70)}, set()),
     ],
+    "python_imports": [
+        ({"a.py": "from b import x, y\n", "b.py": "x = 1\nfrom c import y\n"}, {"a.py:1"}),
+        ({"a.py": "def f():\n    from b import g\n", "b.py": ""}, {"a.py:2"}),
+        ({"a.py": "from b import x, F, g\nfrom os import y\n",
+          "b.py": "x, z = 1, 2\nclass F: pass\ndef g(): pass\n"}, set()),
+    ],
     "clang_format": [
         ({".clang-format": "BasedOnStyle: Google\n", "a.cc": "int x;\nint  y ;\n"}, {"a.cc:2"}),
         ({".clang-format": "BasedOnStyle: Google\n", "a.cc": "int x;\n"}, set()),
