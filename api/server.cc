@@ -1,6 +1,5 @@
 #include "api/server.h"
 
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,6 +19,7 @@
 #include "api/query.h"
 #include "api/service.h"
 #include "api/site_check.h"
+#include "metrics/log.h"
 
 namespace mayfly::api {
 namespace {
@@ -265,7 +265,7 @@ asio::awaitable<void> Server::Impl::accept(Self self, Acceptor& acceptor, bool i
         }
         // Out of descriptors or memory: the connection stays in the backlog, others may end
         // meanwhile.
-        spdlog::warn("api: a connection was not accepted: {}", error.message());
+        metrics::log_warn("a connection was not accepted", {{"error", error.message()}});
         asio::steady_timer pause(self->io_, kAcceptPause);
         co_await pause.async_wait(kTuple);
     }
@@ -281,7 +281,7 @@ void Server::Impl::spawn(Task task, Held connection) {
         try {
             std::rethrow_exception(failure);
         } catch (const std::exception& error) {
-            spdlog::error("api: a connection ended by an exception: {}", error.what());
+            metrics::log_error("a connection ended by an exception", {{"error", error.what()}});
         }
     };
     asio::co_spawn(io_, std::move(task), done);
@@ -377,7 +377,8 @@ asio::awaitable<Response> Server::Impl::answer(Held connection, Asked request) {
     } catch (const std::exception& error) {
         failure = error.what();
     }
-    spdlog::error("api: {} failed: {}", template_of(request->path), failure);
+    metrics::log_error("a request failed",
+                       {{"route", template_of(request->path)}, {"error", failure}});
     co_return problem_response(
         {ProblemType::internal, "This is a bug of ours; the log of the daemon says more."});
 }

@@ -1,9 +1,9 @@
 #include "controller/apply.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include "controller/file_source.h"
+#include "metrics/log.h"
 #include "store/input_tar.h"
 
 namespace mayfly::controller {
@@ -146,9 +146,7 @@ void Applier::fold_inspected(const ContainerFacts& facts, Live& live) const {
         attempt.stage == Stage::bound ||
         (attempt.stage == Stage::start_intent && ev.claim == Claim::untouched);
     if (!before_start) return;
-    ev.rebuild =
-        ev.image_id.empty() && !expected_image.empty() && facts.image_id != expected_image;
-    if (expected_image.empty()) ev.rebuild = true;
+    if (ev.image_id.empty()) ev.rebuild = true;
     ev.violations.clear();
     if (ev.rebuild) return;
     for (const auto& sentence : verify_sandbox(sandbox, facts)) {
@@ -186,7 +184,8 @@ asio::awaitable<StepOutcome> Applier::put_inputs(LivePtr live) {
             fmt::format("its stored inputs cannot be read: {}", reply.error().message);
         co_return progress();
     }
-    if (reply.error().kind == E::not_found) ev.look = true;
+    if (reply.error().is_unknown()) ev.rebuild = true;
+    if (ev.rebuild || reply.error().kind == E::not_found) ev.look = true;
     co_return failed(reply.error());
 }
 
@@ -201,9 +200,6 @@ asio::awaitable<StepOutcome> Applier::start(LivePtr live) {
         co_return progress();
     }
     ev.start_error = reply.error().message;
-    spdlog::warn("run={} attempt={} msg=\"start: {} ({})\"", live->record.run.id,
-                 live->record.attempt->number, reply.error().message,
-                 to_string(reply.error().kind));
     if (reply.error().kind != E::unreachable) ++ev.start_failures;
     switch (reply.error().kind) {
         case E::unreachable:  // nothing was sent: the intent still stands
@@ -258,6 +254,14 @@ asio::awaitable<Reply<std::string>> Applier::open_probe(LivePtr live) {
     auto image = images_.prepared_id(run.spec.image);
     if (image.empty()) image = images_.any_prepared_id();
     if (image.empty()) {
+        // The container was removed, and then every image that one could be made of.
+        if (const auto known = images_.state(run.spec.image);
+            known.state == ImageEvidence::State::failed) {
+            co_return std::unexpected(EngineError{
+                E::not_found, 0, "POST /containers/create",
+                "the container was removed, and no image is left to read its volume with: " +
+                    known.message});
+        }
         images_.request(run.spec.image);
         co_return std::unexpected(
             EngineError{E::server, 0, "POST /containers/create", "no prepared image yet"});
@@ -267,7 +271,7 @@ asio::awaitable<Reply<std::string>> Applier::open_probe(LivePtr live) {
     auto created = co_await engine_.create_container(std::move(probe));
     if (created) co_return created->id;
     if (created.error().kind == E::not_found) {
-        images_.invalidate(run.spec.image);
+        images_.invalidate_prepared(image);
         co_return std::unexpected(
             EngineError{E::server, 404, created.error().call, created.error().message});
     }
@@ -290,7 +294,10 @@ asio::awaitable<Reply<std::string>> Applier::open_probe(LivePtr live) {
 
 asio::awaitable<void> Applier::close_probe(std::string container_id) {
     auto removed = co_await engine_.remove_container(container_id, true);
-    if (!removed) spdlog::warn("container={} msg=\"probe left for the sweep\"", container_id);
+    if (!removed) {
+        metrics::log_warn("probe left for the sweep",
+                          {{"container", container_id}, {"error", removed.error().message}});
+    }
 }
 
 asio::awaitable<StepOutcome> Applier::probe_claim(LivePtr live) {
@@ -311,8 +318,9 @@ asio::awaitable<StepOutcome> Applier::probe_claim(LivePtr live) {
     }
     const bool untouched = stat->mtime_ns == store::kClaimMtimeS * kNsPerSecond && stat->size == 0;
     live->evidence.claim = untouched ? Claim::untouched : Claim::taken;
-    spdlog::info("run={} attempt={} claim={} msg=\"fenced\"", live->record.run.id,
-                 live->record.attempt->number, untouched ? "untouched" : "taken");
+    metrics::log_info("fenced", {{"run", live->record.run.id},
+                                 {"attempt", live->record.attempt->number},
+                                 {"claim", untouched ? "untouched" : "taken"}});
     co_return progress();
 }
 
@@ -324,7 +332,7 @@ asio::awaitable<StepOutcome> Applier::harvest(bool through_probe, LivePtr live) 
             if (probe.error().kind != E::not_found) co_return failed(probe.error());
             HarvestEvidence gone;
             gone.state = ExitEvidence::Harvest::volume_gone;
-            gone.message = "the volume was removed";
+            gone.message = probe.error().message;
             live->evidence.harvest = std::move(gone);
             co_return progress();
         }

@@ -121,6 +121,8 @@ void add_service(Options& options, Config& config) {
     options.choice("log-level", config.log_level,
                    {"trace", "debug", "info", "warn", "error", "critical"},
                    "least level that is logged, to stderr");
+    options.choice("log-format", config.log_format, {"logfmt", "json"},
+                   "how a log line is written");
     options.number("max-json-body-bytes", config.max_json_body_bytes, 1'024, 64LL << 20,
                    "largest JSON request body");
     options.number("max-input-bytes", config.max_input_bytes, 1'024, 1LL << 40,

@@ -18,6 +18,7 @@ struct Config {
     std::string docker_cert_path;
     std::string engine_name = "default";
     std::string log_level = "info";
+    std::string log_format = "logfmt";
 
     LoopSettings loop;
     SweeperSettings sweeper;

@@ -3,12 +3,12 @@
 // than going on half-alive.
 #pragma once
 
-#include <spdlog/spdlog.h>
-
 #include <boost/system/system_error.hpp>
 #include <cstdlib>
 #include <exception>
 #include <string>
+
+#include "metrics/log.h"
 
 namespace mayfly::controller {
 
@@ -18,11 +18,12 @@ namespace mayfly::controller {
         try {
             std::rethrow_exception(failure);
         } catch (const std::exception& error) {
-            spdlog::critical("where=\"{}\" msg=\"unexpected exception: {}\"", where, error.what());
+            metrics::log_critical("unexpected exception",
+                                  {{"where", where}, {"error", error.what()}});
         } catch (...) {
-            spdlog::critical("where=\"{}\" msg=\"unexpected exception\"", where);
+            metrics::log_critical("unexpected exception", {{"where", where}});
         }
-        spdlog::shutdown();
+        metrics::flush_log();
         std::abort();
     };
 }

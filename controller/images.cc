@@ -1,7 +1,6 @@
 #include "controller/images.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include "controller/detached.h"
 #include "controller/file_source.h"
 #include "controller/init/init_image.h"
+#include "metrics/log.h"
 #include "store/sha256.h"
 #include "store/tar_writer.h"
 
@@ -107,6 +107,12 @@ void ImageCache::invalidate(const std::string& reference) {
     if (found != entries_.end() && !found->second.in_flight) found->second.evidence = {};
 }
 
+void ImageCache::invalidate_prepared(const std::string& prepared_id) {
+    for (auto& [reference, entry] : entries_) {
+        if (entry.evidence.prepared_id == prepared_id && !entry.in_flight) entry.evidence = {};
+    }
+}
+
 void ImageCache::forget_all() {
     std::erase_if(entries_, [](const auto& item) { return !item.second.in_flight; });
 }
@@ -175,8 +181,8 @@ asio::awaitable<ImageCache::Outcome<std::string>> ImageCache::resolve(std::strin
             label_init != labels.end() && label_init->second == init_sha256_) {
             co_return prepared->id;
         }
-        spdlog::warn("image={}:{} msg=\"has our name and not our labels; made anew\"",
-                     repository(), tag);
+        metrics::log_warn("an image has our name and not our labels; made anew",
+                          {{"image", repository() + ":" + tag}});
     } else if (prepared.error().kind != EngineError::Kind::not_found) {
         co_return std::unexpected(
             Failure{Reason::ImageUnavailable, prepared.error().message, true});
@@ -266,32 +272,38 @@ asio::awaitable<ImageCache::Outcome<std::string>> ImageCache::build(std::string 
         image = co_await engine_.commit_image(container->id, repository(), tag, image_labels);
     }
     auto removed = co_await engine_.remove_container(container->id, true);
-    if (!removed) spdlog::warn("container={} msg=\"build container left for the sweep\"", name);
+    if (!removed) {
+        metrics::log_warn("build container left for the sweep",
+                          {{"container", name}, {"error", removed.error().message}});
+    }
     if (!put) co_return failure(put.error());
     if (!image) co_return failure(image.error());
-    spdlog::info("image={}:{} base={} msg=\"prepared\"", repository(), tag, base_id);
+    metrics::log_info("image prepared", {{"image", repository() + ":" + tag}, {"base", base_id}});
     co_return *image;
 }
 
-asio::awaitable<std::int64_t> ImageCache::sweep(std::set<std::string> images_in_use) {
+asio::awaitable<ImageCache::Swept> ImageCache::sweep(std::set<std::string> images_in_use) {
     for (const auto& [reference, entry] : entries_) {
         if (clock_.now_ms() - entry.used_ms < settings_.unused_kept_ms)
             images_in_use.insert(entry.evidence.prepared_id);
     }
     auto images = co_await engine_.list_images(
         fmt::format("{}={}", kImageLabelInstance, settings_.instance_id));
-    std::int64_t removed = 0;
-    if (!images) co_return removed;
+    Swept swept;
+    if (!images) co_return swept;
     const auto now_ms = clock_.now_ms();
     for (const auto& image : *images) {
         const auto init = image.labels.find(std::string(kImageLabelInit));
         const bool outdated = init == image.labels.end() || init->second != init_sha256_;
         const bool old = now_ms - image.created_ms > settings_.unused_kept_ms;
-        if (images_in_use.contains(image.id) || (!outdated && !old)) continue;
+        if (images_in_use.contains(image.id) || (!outdated && !old)) {
+            ++swept.kept;
+            continue;
+        }
         auto reply = co_await engine_.remove_image(image.id);
-        if (reply) ++removed;
+        ++(reply ? swept.removed : swept.kept);
     }
-    co_return removed;
+    co_return swept;
 }
 
 }  // namespace mayfly::controller

@@ -54,14 +54,20 @@ public:
     // The engine says that the prepared image is gone: forget it, so that the next request makes
     // it anew.
     void invalidate(const std::string& reference);
+    // The same, of whichever base it was made.
+    void invalidate_prepared(const std::string& prepared_id);
     // Any prepared image that is known to exist: enough for a container that is never started. ""
     // = none.
     [[nodiscard]] std::string any_prepared_id() const;
     void forget_all();  // the engine may be another one now
 
+    struct Swept {
+        std::int64_t removed = 0;
+        std::int64_t kept = 0;  // of ours, on the engine
+    };
     // Removes prepared images of ours that are of an older PID 1, or unused for long, and not in
     // use.
-    boost::asio::awaitable<std::int64_t> sweep(std::set<std::string> images_in_use);
+    boost::asio::awaitable<Swept> sweep(std::set<std::string> images_in_use);
 
 private:
     struct Entry {

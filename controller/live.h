@@ -21,6 +21,9 @@ struct Live {
                               // not to the listener
     store::UnixMs known_since_ms = 0;  // to this process
     std::string last_error;
+    // The last engine step, for the line that says what was decided after it.
+    std::string_view last_step;
+    double last_step_ms = 0;
     // Failed steps since everything that failed has worked, or the run moved on. A look that works
     // says nothing of the removal that failed before it: a run in "look, fail, look, fail" backs
     // off.

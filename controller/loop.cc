@@ -1,13 +1,14 @@
 #include "controller/loop.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "controller/detached.h"
+#include "controller/overdue.h"
+#include "metrics/log.h"
 
 namespace mayfly::controller {
 namespace asio = boost::asio;
@@ -73,14 +74,16 @@ Loop::Loop(LoopWorld world, LoopSettings settings)
     world_.store.on_failure([this](const store::Error& error) {
         if (store_failure_) return;
         store_failure_ = error;
-        spdlog::critical("msg=\"the store has failed: {}\"", error.message);
+        metrics::log_critical("the store has failed", {{"error", error.message}});
         stop();
     });
     world_.live_status.engines.assign(1, {});
     publish_status();
+    world_.families.set_engine(world_.engine.name(), false, "", "");
+    world_.families.on_expose([this] { refresh_metrics(); });
 }
 
-Loop::~Loop() = default;
+Loop::~Loop() { world_.families.on_expose(nullptr); }
 
 // ----
 // life
@@ -89,7 +92,7 @@ asio::awaitable<store::Result<void>> Loop::run() {
     auto records = co_await world_.store.unfinished();
     if (!records) co_return std::unexpected(records.error());
     for (const auto& record : *records) on_store_change(record);
-    spdlog::info("runs={} msg=\"recovered\"", live_.size());
+    metrics::log_info("recovered", {{"runs", live_.size()}});
     world_.live_status.recovered = true;
 
     under_way_ = 3;
@@ -240,15 +243,22 @@ void Loop::give_back(const std::string& key) {
 
 asio::awaitable<void> Loop::drive(std::string key) {
     const auto began_us = world_.clock.steady_us();
+    driven_since_us_.emplace(key, began_us);
+    auto result = metrics::kReconcileSuccess;
     const auto found = live_.find(key);
     const auto live = found == live_.end() ? LivePtr{} : found->second;
     while (live && !stopping_) {
         const auto action = look_and_plan(*live);
-        if (settle(key, live, action)) break;
+        if (settle(key, live, action)) {
+            const auto* wait = std::get_if<Wait>(&action);
+            if (wait != nullptr && wait->wake_ms > 0) result = metrics::kReconcileRequeueAfter;
+            break;
+        }
         if (const auto* change = std::get_if<Commit>(&action)) {
             const bool committed = co_await commit(change->mutation, live);
             if (observer_) observer_(*live, name_of(change->mutation));
             if (committed) continue;
+            result = metrics::kReconcileError;
             queue_.done(key, world_.clock.now_ms());
             break;
         }
@@ -258,7 +268,10 @@ asio::awaitable<void> Loop::drive(std::string key) {
         }
         const auto asked_ms = world_.clock.now_ms();
         const auto start_failures = live->evidence.start_failures;
+        const auto step_began_us = world_.clock.steady_us();
         const auto outcome = co_await applier_.apply(action, live);
+        live->last_step = name_of(action);
+        live->last_step_ms = static_cast<double>(world_.clock.steady_us() - step_began_us) / 1e3;
         if (std::holds_alternative<InspectContainer>(action)) live->evidence.seen_ms = asked_ms;
         if (live->evidence.start_failures > start_failures) {
             auto& ev = live->evidence;
@@ -270,28 +283,62 @@ asio::awaitable<void> Loop::drive(std::string key) {
         index(key, *live);
         if (outcome.kind == StepOutcome::Kind::progress) {
             live->step_worked(action.index());
+            log_step(*live);
             continue;
         }
         live->step_failed(action.index());
+        result = metrics::kReconcileError;
+        if (std::holds_alternative<Harvest>(action)) world_.families.harvest_failed();
         after_failure(key, *live, outcome);
         break;
     }
+    driven_since_us_.erase(key);
     if (live && stopping_) queue_.done(key, world_.clock.now_ms());
     const auto seconds = static_cast<double>(world_.clock.steady_us() - began_us) / 1e6;
-    const bool failed = live && live->failures > 0;
-    world_.families.reconciled(failed ? metrics::kReconcileRetry : metrics::kReconcileDone,
-                               seconds);
+    world_.families.reconciled(result, seconds);
+}
+
+void Loop::log_step(const Live& live) {
+    metrics::log_debug(live.last_step,
+                       {{"run", live.record.run.id},
+                        {"attempt", live.record.attempt ? live.record.attempt->number : 0},
+                        {"phase", store::to_string(live.record.run.status.phase)},
+                        {"ms", live.last_step_ms}});
+}
+
+void Loop::log_change(const store::Mutation& mutation, Live& live, double commit_ms) {
+    const auto& run = live.record.run;
+    const auto* end = std::get_if<store::FinishRun>(&mutation);
+    metrics::log_info(name_of(mutation),
+                      {{"run", run.id},
+                       {"attempt", live.record.attempt ? live.record.attempt->number : 0},
+                       {"phase", store::to_string(run.status.phase)},
+                       {"reason", store::to_string(run.status.reason)},
+                       {"why", end ? end->message : std::string()},
+                       {"after", live.last_step},
+                       {"after_ms", live.last_step_ms},
+                       {"commit_ms", commit_ms}});
+    live.last_step = {};
+    live.last_step_ms = 0;
 }
 
 void Loop::after_failure(const std::string& key, Live& live, const StepOutcome& outcome) {
     const auto now_ms = world_.clock.now_ms();
     live.last_error = outcome.error;
-    spdlog::warn("run={} failures={} msg=\"{}\"", key, live.failures, outcome.error);
     world_.families.queue_retried();
     if (outcome.kind == StepOutcome::Kind::engine_down) suspect_engine();
     queue_.done(key, now_ms);
     const auto delay_ms =
         backoff_ms(settings_.step_backoff, live.failures, world_.random.next_u64());
+    metrics::log_warn("step failed",
+                      {{"run", key},
+                       {"attempt", live.record.attempt ? live.record.attempt->number : 0},
+                       {"phase", store::to_string(live.record.run.status.phase)},
+                       {"step", live.last_step},
+                       {"ms", live.last_step_ms},
+                       {"failures", live.failures},
+                       {"again_in_ms", delay_ms},
+                       {"error", outcome.error}});
     queue_.add_at(key, now_ms + delay_ms, now_ms);
     dispatch_alarm_->ring();
 }
@@ -300,12 +347,15 @@ void Loop::after_failure(const std::string& key, Live& live, const StepOutcome& 
 // commits
 
 asio::awaitable<bool> Loop::commit(store::Mutation mutation, LivePtr live) {
+    const auto began_us = world_.clock.steady_us();
     live->committing = true;
     auto reply = co_await world_.store.apply(mutation);
     live->committing = false;
     const auto key = live->record.run.id;
     if (reply) {
         live->adopt(*reply);
+        log_change(mutation, *live,
+                   static_cast<double>(world_.clock.steady_us() - began_us) / 1e3);
         fold_commit(mutation, *live);
         index(key, *live);
         live->moved_on();
@@ -315,8 +365,9 @@ asio::awaitable<bool> Loop::commit(store::Mutation mutation, LivePtr live) {
         reply.error().kind == store::ErrorKind::not_found) {
         // Our picture is old, or the plan is wrong: read again, and come back slowly in case it is
         // the latter.
-        spdlog::error("run={} change={} msg=\"refused: {}\"", key, name_of(mutation),
-                      reply.error().message);
+        metrics::log_error(
+            "a change was refused",
+            {{"run", key}, {"change", name_of(mutation)}, {"error", reply.error().message}});
         auto fresh = co_await world_.store.get(key);
         if (fresh) live->record = *fresh;
         live->step_failed(Action{Commit{}}.index());
@@ -325,8 +376,9 @@ asio::awaitable<bool> Loop::commit(store::Mutation mutation, LivePtr live) {
     }
     if (reply.error().kind != store::ErrorKind::closed || !store_failure_)
         store_failure_ = reply.error();
-    spdlog::critical("run={} change={} msg=\"the store has failed: {}\"", key, name_of(mutation),
-                     reply.error().message);
+    metrics::log_critical(
+        "the store has failed",
+        {{"run", key}, {"change", name_of(mutation)}, {"error", reply.error().message}});
     stop();
     co_return false;
 }
@@ -341,12 +393,11 @@ void Loop::fold_commit(const store::Mutation& mutation, Live& live) {
         live.evidence.claim = Evidence::Claim::unknown;
     } else if (std::holds_alternative<store::RecordStarted>(mutation)) {
         world_.families.attempt_started();
-    } else if (const auto* end = std::get_if<store::FinishRun>(&mutation)) {
+    } else if (std::holds_alternative<store::FinishRun>(mutation)) {
         live.granted_prepare = false;
         live.granted_start = false;
         const auto& run = live.record.run;
-        spdlog::info("run={} attempt={} phase={} reason={} msg=\"{}\"", run.id, end->attempt,
-                     store::to_string(end->phase), store::to_string(end->reason), end->message);
+        if (is_our_failure(run.status.reason)) world_.families.reconcile_gave_up();
         finished_metrics(run);
         if (live.evidence.harvest) live.evidence.harvest.reset();
     } else if (std::holds_alternative<store::RetryRun>(mutation)) {
@@ -377,12 +428,13 @@ void Loop::finished_metrics(const store::Run& run) {
 asio::awaitable<void> Loop::purge(std::string key) {
     auto removed = world_.spool.remove_run(key);
     if (!removed) {
-        spdlog::error("run={} msg=\"its files cannot be removed: {}\"", key,
-                      removed.error().message);
+        metrics::log_error("its files cannot be removed",
+                           {{"run", key}, {"error", removed.error().message}});
         co_return;
     }
     auto purged = co_await world_.store.purge(key);
-    if (!purged) spdlog::error("run={} msg=\"purge: {}\"", key, purged.error().message);
+    if (!purged)
+        metrics::log_error("not purged", {{"run", key}, {"error", purged.error().message}});
 }
 
 // ----
@@ -397,6 +449,12 @@ void Loop::on_store_change(const store::RunRecord& record) {
         live->record = record;
         live->known_since_ms = world_.clock.now_ms();
         live_.emplace(key, live);
+        if (record.run.revision == 1) {
+            metrics::log_info("accepted", {{"run", key},
+                                           {"phase", store::to_string(record.run.status.phase)},
+                                           {"image", record.run.spec.image},
+                                           {"owner", record.run.owner}});
+        }
         index(key, *live);
         wake(key);
         return;
@@ -418,7 +476,8 @@ void Loop::on_image_change(const std::string& reference) {
 }
 
 void Loop::on_engine_event(const EngineEvent& event) {
-    world_.families.event_received(0);
+    const auto lag_ms = event.time_ms == 0 ? 0 : world_.clock.now_ms() - event.time_ms;
+    world_.families.event_received(static_cast<double>(lag_ms) / 1'000.0);
     if (event.action != "die" && event.action != "destroy") return;
     const auto found = live_.find(label(event.attributes, kLabelRun));
     if (found == live_.end()) return;
@@ -539,8 +598,9 @@ asio::awaitable<void> Loop::watch_engine() {
 
 void Loop::set_engine_up(const EngineFacts& facts) {
     engine_up_ = true;
-    spdlog::info("engine={} version={} api={} msg=\"up\"", world_.engine.name(), facts.version,
-                 facts.api_version);
+    metrics::log_info("engine up", {{"engine", world_.engine.name()},
+                                    {"version", facts.version},
+                                    {"api", facts.api_version}});
     world_.families.set_engine(world_.engine.name(), true, facts.version, facts.api_version);
     auto& status = world_.live_status.engines.front();
     status.since_ms = world_.clock.now_ms();
@@ -558,7 +618,8 @@ void Loop::set_engine_down(const EngineError& error) {
         return;
     }
     engine_up_ = false;
-    spdlog::error("engine={} msg=\"down: {}\"", world_.engine.name(), error.message);
+    metrics::log_error("engine down",
+                       {{"engine", world_.engine.name()}, {"error", error.message}});
     world_.families.set_engine(world_.engine.name(), false, "", "");
     world_.live_status.engines.front().since_ms = world_.clock.now_ms();
     images_.forget_all();
@@ -589,8 +650,9 @@ asio::awaitable<void> Loop::watch_events() {
         auto end = co_await world_.engine.events(own, connected, listener);
         if (stopping_) break;
         world_.families.events_reconnected();
-        spdlog::warn("engine={} msg=\"events ended: {}\"", world_.engine.name(),
-                     end ? std::string("closed") : end.error().message);
+        metrics::log_warn("events ended",
+                          {{"engine", world_.engine.name()},
+                           {"error", end ? std::string("closed") : end.error().message}});
         // The stream ends when the engine goes away, however short: what ran then may have been
         // interrupted.
         for (const auto& key : active_) {
@@ -728,10 +790,40 @@ void Loop::publish_status() {
     engine.warnings = engine_facts_.warnings;
     engine.cpus = engine_facts_.cpus;
     engine.memory_bytes = engine_facts_.memory_bytes;
-    world_.families.set_slots(metrics::kSlotRun, status.run_slots_used, status.run_slots);
-    world_.families.set_slots(metrics::kSlotEngineWork, status.engine_work_slots_used,
-                              status.engine_work_slots);
-    world_.families.set_queue_depth(static_cast<std::int64_t>(queue_.ready_count()));
+}
+
+void Loop::refresh_metrics() {
+    publish_status();
+    const auto& status = world_.live_status;
+    auto& families = world_.families;
+    families.set_slots(metrics::kSlotRun, status.run_slots_used, status.run_slots);
+    families.set_slots(metrics::kSlotEngineWork, status.engine_work_slots_used,
+                       status.engine_work_slots);
+    families.set_queue_depth(static_cast<std::int64_t>(queue_.ready_count()));
+    const auto now_us = world_.clock.steady_us();
+    std::int64_t longest_us = 0;
+    std::int64_t all_us = 0;
+    for (const auto& [key, since_us] : driven_since_us_) {
+        longest_us = std::max(longest_us, now_us - since_us);
+        all_us += now_us - since_us;
+    }
+    families.set_reconciles(std::ssize(driven_since_us_), static_cast<double>(longest_us) / 1e6,
+                            static_cast<double>(all_us) / 1e6);
+    std::map<store::Pending, std::int64_t> pending;
+    std::map<Stuck, std::int64_t> stuck;
+    const auto now_ms = world_.clock.now_ms();
+    for (const auto& [id, live] : live_) {
+        ++pending[live->record.run.status.pending];
+        ++stuck[stuck_in(live->record, now_ms)];
+    }
+    for (int i = 1; i <= static_cast<int>(store::kLastPending); ++i) {
+        const auto reason = static_cast<store::Pending>(i);
+        families.set_pending(store::to_string(reason), pending[reason]);
+    }
+    families.set_stuck(metrics::kStuckPreparing, stuck[Stuck::preparing]);
+    families.set_stuck(metrics::kStuckRunning, stuck[Stuck::running]);
+    families.set_stuck(metrics::kStuckHarvesting, stuck[Stuck::harvesting]);
+    families.set_stuck(metrics::kStuckCollecting, stuck[Stuck::collecting]);
 }
 
 }  // namespace mayfly::controller

@@ -109,6 +109,8 @@ private:
     bool settle(const std::string& key, const LivePtr& live, const Action& action);
     void fold_commit(const store::Mutation& mutation, Live& live);
     void fold_listed(const std::string& key, Live& live, const ContainerSummary* found);
+    static void log_step(const Live& live);
+    static void log_change(const store::Mutation& mutation, Live& live, double commit_ms);
     void after_failure(const std::string& key, Live& live, const StepOutcome& outcome);
     void on_store_change(const store::RunRecord& record);
     void on_engine_event(const EngineEvent& event);
@@ -124,6 +126,7 @@ private:
     void suspect_engine();
     void give_back(const std::string& key);
     void publish_status();
+    void refresh_metrics();
     void finished_metrics(const store::Run& run);
 
     LoopWorld world_;
@@ -139,6 +142,8 @@ private:
     std::unordered_map<std::string, std::tuple<std::int64_t, store::UnixMs, std::string>>
         queued_at_;
     std::set<std::string> active_;
+
+    std::unordered_map<std::string, std::int64_t> driven_since_us_;  // reconciles under way
 
     WorkQueue queue_;
     WorkSlots slots_;

@@ -1,8 +1,6 @@
 // mayflyd: wiring only. Opens what must be open, in the order in which it can fail, and closes it
 // the other way round.
 #include <fmt/format.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -22,6 +20,7 @@
 #include "controller/loop.h"
 #include "controller/sweeper.h"
 #include "metrics/families.h"
+#include "metrics/log.h"
 #include "store/data_dir.h"
 #include "store/store.h"
 
@@ -37,7 +36,7 @@ constexpr int kExitCannotOpen = 3;
 constexpr int kExitStoreFailed = 4;
 
 int give_up(int code, const std::string& message) {
-    spdlog::critical("msg=\"{}\"", message);
+    metrics::log_critical("cannot start", {{"error", message}});
     fmt::print(stderr, "mayflyd: {}\n", message);
     return code;
 }
@@ -45,13 +44,6 @@ int give_up(int code, const std::string& message) {
 std::string environment(const char* name) {
     const char* value = std::getenv(name);
     return value == nullptr ? "" : value;
-}
-
-void open_log(const std::string& level) {
-    spdlog::set_default_logger(spdlog::stderr_logger_mt("mayflyd"));
-    spdlog::set_pattern("ts=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v", spdlog::pattern_time_type::utc);
-    spdlog::set_level(spdlog::level::from_str(level == "warn" ? "warning" : level));
-    spdlog::flush_on(spdlog::level::info);
 }
 
 std::expected<std::unique_ptr<controller::docker::DockerEngine>, std::string> open_engine(
@@ -65,7 +57,8 @@ std::expected<std::unique_ptr<controller::docker::DockerEngine>, std::string> op
                                            own_or(config.docker_tls_verify, "DOCKER_TLS_VERIFY"),
                                            own_or(config.docker_cert_path, "DOCKER_CERT_PATH"));
     if (!endpoint) return std::unexpected(endpoint.error());
-    if (!endpoint->warning.empty()) spdlog::warn("msg=\"{}\"", endpoint->warning);
+    if (!endpoint->warning.empty())
+        metrics::log_warn("about the engine's address", {{"why", endpoint->warning}});
     controller::docker::DockerSettings settings;
     settings.name = config.engine_name;
     settings.transport.endpoint = *endpoint;
@@ -80,7 +73,8 @@ std::expected<std::unique_ptr<controller::docker::DockerEngine>, std::string> op
         }
         if (result == to_string(Kind::unreachable)) label = metrics::kCallDown;
         families.engine_call(call, label, seconds);
-        spdlog::debug("call=\"{}\" result={} seconds={:.6f}", call, result, seconds);
+        metrics::log_debug("engine call",
+                           {{"call", call}, {"result", result}, {"ms", seconds * 1'000}});
     };
     return controller::docker::DockerEngine::open(io.get_executor(), std::move(settings), clock);
 }
@@ -133,9 +127,8 @@ private:
             if (error) return;
             if (stopping_)
                 std::_Exit(128 + number);  // the second one means now; a restart recovers
-            spdlog::info(
-                "signal={} msg=\"stopping; runs go on and are adopted at the next start\"",
-                number);
+            metrics::log_info("stopping; runs go on and are adopted at the next start",
+                              {{"signal", number}});
             stop();
             wait_for_signal();
         });
@@ -151,7 +144,7 @@ private:
     asio::awaitable<void> serve() {
         auto ended = co_await loop_.run();
         if (!ended) {
-            spdlog::critical("msg=\"the store has failed: {}\"", ended.error().message);
+            metrics::log_critical("the store has failed", {{"error", ended.error().message}});
             exit_code_ = kExitStoreFailed;
         }
         stop();
@@ -175,7 +168,9 @@ private:
 };
 
 int run_daemon(controller::Config config) {
-    open_log(config.log_level);
+    metrics::open_log(
+        config.log_format == "json" ? metrics::LogFormat::json : metrics::LogFormat::logfmt,
+        config.log_level);
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGHUP, SIG_IGN);
 
@@ -212,12 +207,15 @@ int run_daemon(controller::Config config) {
     if (auto opened = server.open(); !opened)
         return give_up(kExitBadConfig, opened.error().message);
 
-    spdlog::info("version={} instance={} data_dir={} engine={} msg=\"started\"", MAYFLY_VERSION,
-                 store.instance_id(), config.data_dir, (*engine)->endpoint());
+    metrics::log_info("started", {{"version", MAYFLY_VERSION},
+                                  {"instance", store.instance_id()},
+                                  {"data_dir", config.data_dir},
+                                  {"engine", (*engine)->endpoint()}});
     Daemon daemon(io, config, store, server, **engine, loop, sweeper);
     const int code = daemon.run();
     pool.join();
-    spdlog::info("exit_code={} msg=\"stopped\"", code);
+    metrics::log_info("stopped", {{"exit_code", code}});
+    metrics::flush_log();
     return code;
 }
 

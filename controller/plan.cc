@@ -190,10 +190,10 @@ private:
             if (ev_.name_taken) return InspectContainer{true};
             return CreateContainer{};
         }
-        if (ev_.rebuild) return FenceContainer{};
-        if (!ev_.create_warnings.empty() || !ev_.violations.empty()) return unverified();
         if (ev_.look || !ev_.facts) return InspectContainer{};
         if (ev_.state != ContainerState::created) return started_by_somebody();
+        if (ev_.rebuild) return FenceContainer{};
+        if (!ev_.create_warnings.empty() || !ev_.violations.empty()) return unverified();
         if (!ev_.verified) return unverified();
         if (!ev_.inputs_put) return PutInputs{};
         if (!o_.grants.start) return wait(Pending::Capacity, o_.grants.pending_message, deadline);

@@ -69,8 +69,11 @@ struct Evidence {
         false;  // a container with our name exists: it may be ours, look at it by name
     bool name_conflict = false;  // ... and it is not
     std::string image_id;        // the prepared image it was created from, if by this process
-    bool rebuild =
-        false;  // made by an earlier process from another prepared image: remove, make anew
+    // Something that was sent to this container may still be under way: a PUT that was not
+    // answered, or whatever an earlier process sent. A PUT that comes late makes the claim anew,
+    // under a script that has run. So a container gets one PUT; to try again, it is removed first,
+    // which leaves the late one nothing to find.
+    bool rebuild = false;
     bool verified = false;     // every limit read back
     std::string violations;    // why it was not
     bool inputs_put = false;   // a PUT of all inputs returned 200 for this container

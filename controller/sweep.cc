@@ -68,6 +68,7 @@ SweepPlan plan_sweep(const std::vector<OwnedObject>& objects,
             "Nothing of them is "
             "removed",
             count, owned);
+        for (auto& item : unknown) plan.held_back.push_back(std::move(item.object));
     } else {
         plan.remove.insert(plan.remove.end(), unknown.begin(), unknown.end());
     }

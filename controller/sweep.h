@@ -53,6 +53,7 @@ struct SweepPlan {
     std::int64_t orphan_volumes = 0;
     bool held = false;
     std::string held_message;
+    std::vector<OwnedObject> held_back;  // what would have gone
 };
 
 [[nodiscard]] SweepPlan plan_sweep(const std::vector<OwnedObject>& objects,

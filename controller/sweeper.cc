@@ -1,9 +1,10 @@
 #include "controller/sweeper.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
+
+#include "metrics/log.h"
 
 namespace mayfly::controller {
 namespace asio = boost::asio;
@@ -107,9 +108,11 @@ asio::awaitable<void> Sweeper::sweep_engine() {
     auto plan = plan_sweep(objects, known, settings_.sweep, world_.clock.now_ms());
     world_.families.set_orphans(metrics::kOwnedContainer, plan.orphan_containers);
     world_.families.set_orphans(metrics::kOwnedVolume, plan.orphan_volumes);
+    count_leaked(plan);
+    world_.families.set_sweep_held(plan.held);
     if (plan.held) {
         if (!world_.live_status.sweep_held)
-            spdlog::error("msg=\"sweep held: {}\"", plan.held_message);
+            metrics::log_error("sweep held", {{"why", plan.held_message}});
         world_.families.swept(metrics::kSweepHeld);
     }
     world_.live_status.sweep_held = plan.held;
@@ -118,21 +121,44 @@ asio::awaitable<void> Sweeper::sweep_engine() {
         if (stopping_) co_return;
         const bool is_container = item.object.kind == OwnedObject::Kind::container;
         if (settings_.sweep.dry_run) {
-            spdlog::info("object={} msg=\"would be swept: {}\"", item.object.name, item.reason);
+            metrics::log_info("would be swept",
+                              {{"object", item.object.name}, {"why", item.reason}});
             world_.families.swept(metrics::kSweepDryRun);
             continue;
         }
         const bool removed = co_await remove(item);
         if (!removed) continue;
-        spdlog::info("object={} run={} msg=\"swept: {}\"", item.object.name, run_of(item.object),
-                     item.reason);
+        metrics::log_info(
+            "swept",
+            {{"object", item.object.name}, {"run", run_of(item.object)}, {"why", item.reason}});
         world_.families.swept(is_container ? metrics::kSweepRemoveContainer
                                            : metrics::kSweepRemoveVolume);
     }
     if (world_.clock.now_ms() < image_sweep_due_ms_) co_return;
     image_sweep_due_ms_ = world_.clock.now_ms() + settings_.image_sweep_every_ms;
     const auto images = co_await loop_.images().sweep({});
-    if (images > 0) world_.families.swept(metrics::kSweepRemoveImage, images);
+    if (images.removed > 0) world_.families.swept(metrics::kSweepRemoveImage, images.removed);
+    world_.families.set_owned(metrics::kOwnedImage, images.kept);
+}
+
+// What is due to go, removed or held back, and was due long ago.
+void Sweeper::count_leaked(const SweepPlan& plan) {
+    const auto now_ms = world_.clock.now_ms();
+    std::map<std::string, store::UnixMs> due;
+    std::int64_t containers = 0;
+    std::int64_t volumes = 0;
+    const auto note = [&](const OwnedObject& object) {
+        const auto before = due_since_ms_.find(object.id);
+        const auto since_ms = before == due_since_ms_.end() ? now_ms : before->second;
+        due.emplace(object.id, since_ms);
+        if (now_ms - since_ms < settings_.leaked_after_ms) return;
+        ++(object.kind == OwnedObject::Kind::container ? containers : volumes);
+    };
+    for (const auto& item : plan.remove) note(item.object);
+    for (const auto& object : plan.held_back) note(object);
+    due_since_ms_ = std::move(due);
+    world_.families.set_leaked(metrics::kOwnedContainer, containers);
+    world_.families.set_leaked(metrics::kOwnedVolume, volumes);
 }
 
 // Looks again, by full id, right before it deletes: the list may be old, and a run may have become
@@ -174,8 +200,8 @@ asio::awaitable<void> Sweeper::expire_runs() {
         if (stopping_) co_return;
         auto removed = world_.spool.remove_run(id);
         if (!removed) {
-            spdlog::error("run={} msg=\"expired, but its files cannot be removed: {}\"", id,
-                          removed.error().message);
+            metrics::log_error("expired, but its files cannot be removed",
+                               {{"run", id}, {"error", removed.error().message}});
             continue;
         }
         auto purged = co_await world_.store.purge(id);
@@ -199,7 +225,7 @@ asio::awaitable<void> Sweeper::sweep_spool() {
             if (rows.contains(id)) continue;
             auto removed = world_.spool.remove_run(id);
             if (!removed) continue;
-            spdlog::info("run={} msg=\"files of no run removed\"", id);
+            metrics::log_info("files of no run removed", {{"run", id}});
             world_.families.swept(metrics::kSweepRemoveFiles);
         }
         folders_at_start_.resize(folders_at_start_.size() - count);
@@ -235,8 +261,9 @@ asio::awaitable<void> Sweeper::check_disk() {
             "ttl_s";
     }
     if (low != status.disk_low) {
-        spdlog::log(low ? spdlog::level::err : spdlog::level::info, "free_bytes={} msg=\"{}\"",
-                    space->free_bytes, low ? "disk low: nothing is admitted" : "disk well again");
+        metrics::log(low ? metrics::LogLevel::error : metrics::LogLevel::info,
+                     low ? "disk low: nothing is admitted" : "disk well again",
+                     {{"free_bytes", space->free_bytes}, {"why", message}});
     }
     status.disk_low = low;
     status.disk_full = full || over_budget;
@@ -254,12 +281,6 @@ asio::awaitable<void> Sweeper::count_runs() {
         counts->oldest_queued_ms == 0 ? 0 : world_.clock.now_ms() - counts->oldest_queued_ms;
     world_.families.set_oldest_queued_seconds(
         static_cast<double>(std::max<std::int64_t>(0, age_ms)) / 1'000.0);
-    std::map<store::Pending, std::int64_t> pending;
-    for (const auto& [id, live] : loop_.live()) ++pending[live->record.run.status.pending];
-    for (int i = 1; i <= static_cast<int>(store::kLastPending); ++i) {
-        const auto reason = static_cast<store::Pending>(i);
-        world_.families.set_pending(store::to_string(reason), pending[reason]);
-    }
 }
 
 }  // namespace mayfly::controller

@@ -15,6 +15,7 @@ struct SweeperSettings {
     SweepSettings sweep;
     std::int64_t sweep_every_ms = 60'000;
     std::int64_t image_sweep_every_ms = 3'600'000;
+    std::int64_t leaked_after_ms = 180'000;  // due to be removed for so long: told as leaked
     std::int64_t retention_every_ms = 10'000;
     std::int64_t disk_every_ms = 5'000;
     std::int64_t disk_low_bytes = 1LL << 30;     // under this much free: nothing is admitted
@@ -42,6 +43,7 @@ private:
         std::vector<OwnedObject> objects);
     boost::asio::awaitable<bool> remove(SweepPlan::Item item);
     boost::asio::awaitable<void> count_runs();
+    void count_leaked(const SweepPlan& plan);
 
     LoopWorld world_;
     Loop& loop_;
@@ -51,6 +53,7 @@ private:
     store::UnixMs image_sweep_due_ms_ = 0;
     store::UnixMs retention_due_ms_ = 0;
     std::vector<std::string> folders_at_start_;
+    std::map<std::string, store::UnixMs> due_since_ms_;  // objects that a sweep wants gone, by id
     bool stopping_ = false;
 };
 

@@ -68,8 +68,10 @@ constexpr std::array kOutcomes = {
 };
 
 constexpr std::array kSlotKinds = {kSlotRun, kSlotEngineWork};
-constexpr std::array kReconcileResults = {kReconcileDone, kReconcileRequeueAfter, kReconcileRetry,
-                                          kReconcileTerminal};
+constexpr std::array kReconcileResults = {kReconcileSuccess, kReconcileRequeueAfter,
+                                          kReconcileError};
+constexpr std::array kStuckWhere = {kStuckPreparing, kStuckRunning, kStuckHarvesting,
+                                    kStuckCollecting};
 constexpr std::array kCallResults = {kCallOk, kCallDefinite, kCallUnknown, kCallDown};
 constexpr std::array kOwnedKinds = {kOwnedContainer, kOwnedVolume, kOwnedImage};
 constexpr std::array kSweepActions = {
@@ -126,7 +128,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/metrics", 200},
     Route{"GET", "/", 200},
 };
-constexpr std::array kUsualErrors = {400, 404, 500, 503};
+constexpr std::array kUsualErrors = {400, 404, 409, 413, 500, 503, 507};
 constexpr std::array<std::string_view, 7> kMethods = {"GET",    "HEAD",  "POST",   "PUT",
                                                       "DELETE", "PATCH", "OPTIONS"};
 
@@ -280,6 +282,8 @@ struct Families::Series {
     }
 
     Registry registry;
+    std::mutex refresh_mutex;
+    std::function<void()> refresh;
 
     // ---- runs
     Counter& submitted = lone<Counter>(registry, "mayfly_runs_submitted_total",
@@ -310,6 +314,9 @@ struct Families::Series {
                            kPendingReasons};
     Gauge& oldest_queued = lone<Gauge>(registry, "mayfly_oldest_queued_seconds",
                                        "Age of the oldest queued run; 0 when none is.");
+    ByLabel<Gauge> stuck{registry, "mayfly_runs_stuck",
+                         "Runs long past their own deadline, by what they are stuck in.", "where",
+                         kStuckWhere};
     ByLabel<Gauge> slots{registry, "mayfly_slots", "Slots there are, by kind.", "kind",
                          kSlotKinds};
     ByLabel<Gauge> slots_used{registry, "mayfly_slots_used", "Slots taken right now, by kind.",
@@ -317,14 +324,20 @@ struct Families::Series {
 
     // ---- the loop
     ByLabel<Counter> reconciles{registry, "mayfly_reconcile_total",
-                                "Reconcile steps, by what they came to.", "result",
+                                "Reconciles of one run, by what they came to.", "result",
                                 kReconcileResults};
     Counter& reconcile_errors =
-        lone<Counter>(registry, "mayfly_reconcile_errors_total", "Reconcile steps that failed.");
-    Histogram& reconcile_time = lone<Histogram>(registry, "mayfly_reconcile_time_seconds",
-                                                "Length of one reconcile step.", call_buckets());
+        lone<Counter>(registry, "mayfly_reconcile_errors_total", "Reconciles that failed.");
+    Counter& terminal_errors = lone<Counter>(
+        registry, "mayfly_terminal_reconcile_errors_total",
+        "Runs that ended of a failure that was not their script's, nor their client's.");
+    Histogram& reconcile_time =
+        lone<Histogram>(registry, "mayfly_reconcile_time_seconds",
+                        "Length of one reconcile, its engine calls included.", run_buckets());
+    Gauge& active_workers =
+        lone<Gauge>(registry, "mayfly_active_workers", "Reconciles under way.");
     Gauge& queue_depth =
-        lone<Gauge>(registry, "mayfly_workqueue_depth", "Keys that wait for a reconcile step.");
+        lone<Gauge>(registry, "mayfly_workqueue_depth", "Keys that wait for a reconcile.");
     Counter& queue_adds =
         lone<Counter>(registry, "mayfly_workqueue_adds_total", "Keys added to the work queue.");
     Counter& queue_retries = lone<Counter>(registry, "mayfly_workqueue_retries_total",
@@ -333,8 +346,10 @@ struct Families::Series {
         lone<Histogram>(registry, "mayfly_workqueue_queue_duration_seconds",
                         "How long a key waited in the work queue.", local_buckets());
     Gauge& longest_running =
-        lone<Gauge>(registry, "mayfly_workqueue_longest_running_seconds",
-                    "Age of the oldest reconcile step under way; 0 when none is.");
+        lone<Gauge>(registry, "mayfly_workqueue_longest_running_processor_seconds",
+                    "Age of the oldest reconcile under way; 0 when none is.");
+    Gauge& unfinished_work = lone<Gauge>(registry, "mayfly_workqueue_unfinished_work_seconds",
+                                         "Ages of all reconciles under way, added up.");
     Counter& resyncs = lone<Counter>(registry, "mayfly_resyncs_total",
                                      "Full looks at the engine, whether they worked or not.");
     Counter& resync_errors =
@@ -373,6 +388,12 @@ struct Families::Series {
     ByLabel<Gauge> orphans{registry, "mayfly_orphan_objects",
                            "Objects of ours on the engine that no record knows, by kind.", "kind",
                            kOwnedKinds};
+    ByLabel<Gauge> leaked{registry, "mayfly_leaked_objects",
+                          "Objects of ours that are due to be removed for long, by kind.", "kind",
+                          kOwnedKinds};
+    Gauge& sweep_held = lone<Gauge>(
+        registry, "mayfly_sweep_held",
+        "1 while the brake holds back the sweep: so much garbage looks like a lost database.");
     ByLabel<Counter> sweeps{registry, "mayfly_sweep_actions_total",
                             "What sweeps removed, would have removed or held back.", "action",
                             kSweepActions};
@@ -383,6 +404,9 @@ struct Families::Series {
     Counter& log_bytes =
         lone<Counter>(registry, "mayfly_harvested_log_bytes_total", "Log bytes stored.");
     Counter& files = lone<Counter>(registry, "mayfly_harvested_files_total", "Artifacts stored.");
+    Counter& harvest_failures =
+        lone<Counter>(registry, "mayfly_harvest_failures_total",
+                      "Attempts to fetch the results of a run that failed or came back torn.");
     Histogram& commit_time = lone<Histogram>(
         registry, "mayfly_store_commit_seconds",
         "Length of one durable transaction, from its first statement.", local_buckets());
@@ -455,6 +479,10 @@ void Families::set_pending(std::string_view reason, std::int64_t count) {
 
 void Families::set_oldest_queued_seconds(double age) { series_->oldest_queued.Set(age); }
 
+void Families::set_stuck(std::string_view where, std::int64_t count) {
+    put(series_->stuck.at(where), count);
+}
+
 void Families::set_slots(std::string_view kind, std::int64_t used, std::int64_t total) {
     put(series_->slots.at(kind), total);
     put(series_->slots_used.at(kind), used);
@@ -465,11 +493,11 @@ void Families::set_slots(std::string_view kind, std::int64_t used, std::int64_t 
 
 void Families::reconciled(std::string_view result, double seconds) {
     series_->reconciles.at(result).Increment();
-    if (result == kReconcileRetry || result == kReconcileTerminal) {
-        series_->reconcile_errors.Increment();
-    }
+    if (result == kReconcileError) series_->reconcile_errors.Increment();
     observe(series_->reconcile_time, seconds);
 }
+
+void Families::reconcile_gave_up() { series_->terminal_errors.Increment(); }
 
 void Families::queue_added() { series_->queue_adds.Increment(); }
 
@@ -479,8 +507,10 @@ void Families::queue_waited(double seconds) { observe(series_->queue_wait, secon
 
 void Families::set_queue_depth(std::int64_t keys) { put(series_->queue_depth, keys); }
 
-void Families::set_longest_running_seconds(double seconds) {
-    series_->longest_running.Set(seconds);
+void Families::set_reconciles(std::int64_t under_way, double longest_seconds, double all_seconds) {
+    put(series_->active_workers, under_way);
+    series_->longest_running.Set(longest_seconds);
+    series_->unfinished_work.Set(all_seconds);
 }
 
 void Families::resynced(bool ok, double seconds) {
@@ -533,6 +563,12 @@ void Families::set_orphans(std::string_view kind, std::int64_t count) {
     put(series_->orphans.at(kind), count);
 }
 
+void Families::set_leaked(std::string_view kind, std::int64_t count) {
+    put(series_->leaked.at(kind), count);
+}
+
+void Families::set_sweep_held(bool held) { series_->sweep_held.Set(held ? 1 : 0); }
+
 void Families::swept(std::string_view action, std::int64_t count) {
     metrics::count(series_->sweeps.at(action), count);
 }
@@ -545,6 +581,8 @@ void Families::harvested(std::int64_t output_bytes, std::int64_t log_bytes, std:
     count(series_->log_bytes, log_bytes);
     count(series_->files, files);
 }
+
+void Families::harvest_failed() { series_->harvest_failures.Increment(); }
 
 void Families::committed(std::int64_t mutations, double seconds) {
     series_->commit_group.Observe(static_cast<double>(mutations));
@@ -583,7 +621,16 @@ void Families::api_request(std::string_view method, std::string_view route, int 
 // ----
 // exposition
 
-std::string Families::expose() const {
+void Families::on_expose(std::function<void()> refresh) {
+    const std::lock_guard lock(series_->refresh_mutex);
+    series_->refresh = std::move(refresh);
+}
+
+std::string Families::expose() {
+    {
+        const std::lock_guard lock(series_->refresh_mutex);
+        if (series_->refresh) series_->refresh();
+    }
     std::vector<MetricFamily> families = series_->registry.Collect();
     std::ranges::move(collect_process(), std::back_inserter(families));
     std::ranges::sort(families, {}, &MetricFamily::name);

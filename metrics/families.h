@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,13 +35,10 @@ inline constexpr std::string_view kCallDefinite = "definite";
 inline constexpr std::string_view kCallUnknown = "unknown";
 inline constexpr std::string_view kCallDown = "down";
 
-// What one reconcile step of one key came to.
-inline constexpr std::string_view kReconcileDone = "done";  // nothing left to do
-inline constexpr std::string_view kReconcileRequeueAfter =
-    "requeue_after";                                          // comes again at a known time
-inline constexpr std::string_view kReconcileRetry = "retry";  // failed; comes again with backoff
-inline constexpr std::string_view kReconcileTerminal =
-    "terminal";  // failed for good; the run ended of it
+// What one reconcile of one key came to, in the words of controller-runtime.
+inline constexpr std::string_view kReconcileSuccess = "success";  // nothing left to do now
+inline constexpr std::string_view kReconcileRequeueAfter = "requeue_after";  // at a known time
+inline constexpr std::string_view kReconcileError = "error";  // comes again with backoff
 
 // Kinds of slots.
 inline constexpr std::string_view kSlotRun = "run";
@@ -55,6 +53,12 @@ inline constexpr std::string_view kSweepExpireRun =
 inline constexpr std::string_view kSweepRemoveFiles = "remove_files";  // in the spool, of no run
 inline constexpr std::string_view kSweepDryRun = "dry_run";            // would have removed
 inline constexpr std::string_view kSweepHeld = "held";                 // the brake was on
+
+// Where a run can be stuck.
+inline constexpr std::string_view kStuckPreparing = "preparing";
+inline constexpr std::string_view kStuckRunning = "running";
+inline constexpr std::string_view kStuckHarvesting = "harvesting";
+inline constexpr std::string_view kStuckCollecting = "collecting";  // ended, not yet cleaned up
 
 // What may be left on an engine.
 inline constexpr std::string_view kOwnedContainer = "container";
@@ -75,16 +79,18 @@ public:
     void set_runs(std::string_view phase, std::int64_t count);      // stored right now, by phase
     void set_pending(std::string_view reason, std::int64_t count);  // not further because of
     void set_oldest_queued_seconds(double age);                     // 0 = nothing is queued
+    void set_stuck(std::string_view where, std::int64_t count);     // long past their own deadline
     void set_slots(std::string_view kind, std::int64_t used, std::int64_t total);
 
     // ---- the loop
-    void reconciled(std::string_view result,
-                    double seconds);  // retry and terminal count as errors too
+    void reconciled(std::string_view result, double seconds);
+    void reconcile_gave_up();  // a run ended of a failure that was not its script's
     void queue_added();
     void queue_retried();
     void queue_waited(double seconds);  // from added to taken
     void set_queue_depth(std::int64_t keys);
-    void set_longest_running_seconds(double seconds);  // of the steps under way; 0 = none
+    // Of the reconciles under way; 0 = none.
+    void set_reconciles(std::int64_t under_way, double longest_seconds, double all_seconds);
     void resynced(bool ok, double seconds);
 
     // ---- the engine
@@ -98,10 +104,13 @@ public:
     void events_reconnected();
     void set_owned(std::string_view kind, std::int64_t count);    // carry our instance id
     void set_orphans(std::string_view kind, std::int64_t count);  // and no record knows them
+    void set_leaked(std::string_view kind, std::int64_t count);   // due to go, and still there
+    void set_sweep_held(bool held);                               // the brake is on
     void swept(std::string_view action, std::int64_t count = 1);
 
     // ---- what is kept
     void harvested(std::int64_t output_bytes, std::int64_t log_bytes, std::int64_t files);
+    void harvest_failed();  // an attempt at it; it comes again or the run is lost
     void committed(std::int64_t mutations,
                    double seconds);  // one transaction, `mutations` grouped in it
     void set_database_bytes(std::int64_t bytes);
@@ -115,9 +124,12 @@ public:
     // Ends one that began. `route` is a template such as "/v1/runs/{id}".
     void api_request(std::string_view method, std::string_view route, int code, double seconds);
 
+    // Called before each exposition, on its thread, to set what changes all the time. Null: none.
+    void on_expose(std::function<void()> refresh);
+
     // The text exposition format 0.0.4 ("text/plain; version=0.0.4"), families and series in the
     // order of their names. Reads /proc/self for the process_* families.
-    [[nodiscard]] std::string expose() const;
+    [[nodiscard]] std::string expose();
 
 private:
     struct Series;

@@ -151,6 +151,7 @@ struct EngineEvent {
     std::string type;    // "container"
     std::string action;  // "die", "destroy", ...
     std::string id;
+    store::UnixMs time_ms = 0;                      // by the engine's clock; 0 = it did not say
     std::map<std::string, std::string> attributes;  // labels among them
 };
 

@@ -153,7 +153,7 @@ void DockerModel::emit(const Container& container, std::string action) {
     world_.trace("engine: {} {}", container.name, action);
     changed();
     if (!on_event || health_ != Health::up) return;
-    on_event({"container", std::move(action), container.id, container.labels});
+    on_event({"container", std::move(action), container.id, world_.now_ms(), container.labels});
 }
 
 // ---- containers
@@ -470,8 +470,11 @@ Reply<void> DockerModel::put(const std::string& id, const std::string& path,
     const auto volume = volumes.find(container->sandbox.volume_name);
     if (volume == volumes.end() || path != controller::kWorkDir) return no_such("path");
     volume->second.inputs = bytes;
-    volume->second.put = bytes.size() >= kClaimArrivedBytes;
-    volume->second.claimed = false;
+    // What did not arrive replaces nothing: a claim that was there stays.
+    if (bytes.size() >= kClaimArrivedBytes) {
+        volume->second.put = true;
+        volume->second.claimed = false;
+    }
     volume->second.written_ms = world_.now_ms();
     if (!whole) world_.probe("engine: an archive was put half-way");
     return {};

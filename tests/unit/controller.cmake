@@ -2,6 +2,7 @@ target_sources(mayfly-unit-tests PRIVATE
   controller_admission_test.cc
   controller_exit_policy_test.cc
   controller_live_test.cc
+  controller_overdue_test.cc
   controller_plan_test.cc
   controller_sweep_test.cc
   controller_work_queue_test.cc)

@@ -134,14 +134,22 @@ TEST_F(FamiliesTest, requests_in_flight_go_up_and_down) {
     EXPECT_EQ(value(R"(mayfly_api_request_seconds_count{route="/v1/runs"})"), "1");
 }
 
-TEST_F(FamiliesTest, retries_and_terminal_failures_are_reconcile_errors_and_nothing_else_is) {
-    families_.reconciled(kReconcileDone, 0.1);
+TEST_F(FamiliesTest, an_error_is_a_reconcile_error_and_nothing_else_is) {
+    families_.reconciled(kReconcileSuccess, 0.1);
     families_.reconciled(kReconcileRequeueAfter, 0.1);
     EXPECT_EQ(value("mayfly_reconcile_errors_total"), "0");
-    families_.reconciled(kReconcileRetry, 0.1);
-    families_.reconciled(kReconcileTerminal, 0.1);
-    EXPECT_EQ(value("mayfly_reconcile_errors_total"), "2");
-    EXPECT_EQ(value("mayfly_reconcile_time_seconds_count"), "4");
+    families_.reconciled(kReconcileError, 0.1);
+    EXPECT_EQ(value("mayfly_reconcile_errors_total"), "1");
+    EXPECT_EQ(value("mayfly_reconcile_time_seconds_count"), "3");
+}
+
+TEST_F(FamiliesTest, what_changes_all_the_time_is_set_when_it_is_asked_for) {
+    int asked = 0;
+    families_.on_expose([&] { families_.set_queue_depth(++asked); });
+    EXPECT_EQ(value("mayfly_workqueue_depth"), "1");
+    EXPECT_EQ(value("mayfly_workqueue_depth"), "2");
+    families_.on_expose(nullptr);
+    EXPECT_EQ(value("mayfly_workqueue_depth"), "2");
 }
 
 TEST_F(FamiliesTest, an_engine_that_was_upgraded_leaves_no_second_info_series) {

@@ -456,6 +456,7 @@ Parsed<EngineEvent> parse_event(std::string_view line) {
         EngineEvent event;
         event.type = root.text("Type", true);
         event.action = root.text("Action", true);
+        event.time_ms = root.number("timeNano") / 1'000'000;
         Fields actor = root.object("Actor");
         event.id = actor.text("ID", true);
         event.attributes = actor.pairs("Attributes");
