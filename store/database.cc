@@ -99,6 +99,22 @@ const std::string kSelectRecord = std::string("SELECT ") + kRunColumns + ", " + 
                                   " ON a.run_id = r.id AND a.number = r.attempt";
 
 // Prepared once. INDEXED BY makes a read that would scan finished rows fail here, at the start.
+// A statement that is prepared when it is first used: of the thirty, a short life needs ten, and
+// the triggers make some costly.
+class Lazy {
+public:
+    Lazy(SQLite::Database& db, std::string sql) : db_(db), sql_(std::move(sql)) {}
+    operator SQLite::Statement&() {
+        if (!statement_) statement_.emplace(db_, sql_);
+        return *statement_;
+    }
+
+private:
+    SQLite::Database& db_;
+    std::string sql_;
+    std::optional<SQLite::Statement> statement_;
+};
+
 struct Statements {
     SQLite::Database& db;
 
@@ -821,8 +837,8 @@ Result<std::string> head_of(const fs::path& file, std::size_t bytes, Disk& disk)
     return head;
 }
 
-// Before SQLite sees the file: it would take a stray short file for an empty database. Makes the
-// file if there is none. True: it is new.
+// Before SQLite sees the file: it would take a stray short file for an empty database. True: there
+// is none, or an empty one.
 Result<bool> inspect_file(const fs::path& file, Disk& disk) {
     const auto size = disk.file_size(file);
     if (size && *size > 0) {
@@ -842,10 +858,6 @@ Result<bool> inspect_file(const fs::path& file, Disk& disk) {
                       "it is missing or empty, but its write-ahead log is there and holds "
                       "what was committed last");
     }
-    if (size) return true;  // empty: a crash right after it was made
-    auto fd = disk.create_file(file);
-    if (!fd) return std::unexpected(std::move(fd).error());
-    ::close(*fd);
     return true;
 }
 
@@ -905,17 +917,48 @@ Result<void> settle_log(SQLite::Database& db) {
     return fail(ErrorKind::io, "database: the write-ahead log cannot be made durable");
 }
 
-Result<std::unique_ptr<Database>> open_checked(const fs::path& file, Disk& disk, const char* vfs) {
-    auto created = inspect_file(file, disk);
-    if (!created) return std::unexpected(std::move(created).error());
+std::unique_ptr<SQLite::Database> connect(const fs::path& file, const char* vfs) {
     auto db = std::make_unique<SQLite::Database>(
         file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, kBusyTimeoutMs,
         vfs == nullptr ? std::string() : std::string(vfs));
     sqlite3_extended_result_codes(db->getHandle(), 1);
-
     // Before the first look: then the log never needs shared memory beside the file.
     db->exec("PRAGMA locking_mode = EXCLUSIVE");
+    return db;
+}
+
+// A new database comes to its name whole: a power loss while it is made leaves a file that nobody
+// reads, and the next start makes it anew. (A torn first page at the name would look like somebody
+// else's file, and would rightly be refused.)
+Result<void> make_database(const fs::path& file, std::span<const Migration> steps, Disk& disk,
+                           const char* vfs) {
+    auto draft = file;
+    draft.replace_extension("new" + file.extension().string());
+    for (const auto* of : {"", "-wal", "-journal"}) {
+        if (auto removed = disk.remove_file(draft.string() + of); !removed) return removed;
+    }
+    auto fd = disk.create_file(draft);
+    if (!fd) return std::unexpected(std::move(fd).error());
+    ::close(*fd);
+    {
+        const auto db = connect(draft, vfs);
+        if (auto set = prove_settings(*db); !set) return set;
+        migrate(*db, steps);
+        if (auto durable = settle_log(*db); !durable) return durable;
+    }
+    if (auto renamed = disk.rename_file(draft, file); !renamed) return renamed;
+    return disk.sync_folder(file.parent_path());
+}
+
+Result<std::unique_ptr<Database>> open_checked(const fs::path& file, Disk& disk, const char* vfs) {
     const auto steps = migrations();
+    auto is_new = inspect_file(file, disk);
+    if (!is_new) return std::unexpected(std::move(is_new).error());
+    if (*is_new) {
+        if (auto made = make_database(file, steps, disk, vfs); !made)
+            return std::unexpected(std::move(made).error());
+    }
+    auto db = connect(file, vfs);
     const auto origin = identify(*db, steps.back().version);
     if (!origin) {
         auto error = origin.error();
@@ -923,20 +966,14 @@ Result<std::unique_ptr<Database>> open_checked(const fs::path& file, Disk& disk,
         return std::unexpected(std::move(error));
     }
     if (auto set = prove_settings(*db); !set) return std::unexpected(std::move(set).error());
-    const bool fresh = *origin == Origin::empty;
-    if (!fresh) {
+    if (*origin != Origin::empty && !*is_new) {
         if (auto whole = quick_check(*db, file); !whole) {
             return std::unexpected(std::move(whole).error());
         }
     }
     if (auto settled = settle_log(*db); !settled) return std::unexpected(settled.error());
     migrate(*db, steps);
-    if (*created || fresh) {
-        if (auto synced = disk.sync_folder(file.parent_path()); !synced) {
-            return std::unexpected(std::move(synced).error());
-        }
-    }
-    return std::make_unique<SqliteDatabase>(std::move(db), file, disk, fresh);
+    return std::make_unique<SqliteDatabase>(std::move(db), file, disk, *is_new);
 }
 
 }  // namespace

@@ -141,6 +141,12 @@ void DiskState::lose_contents() {
 
 void DiskState::lose_tables() {
     auto& rng = world_.rng(Stream::disk);
+    for (const auto& [from, to] : table_renames) {
+        if (!tables.contains(to) || rng.chance(0.5)) continue;
+        tables[from] = tables[to];
+        tables.erase(to);
+    }
+    table_renames.clear();
     std::erase_if(
         tables, [&rng](const auto& item) { return !item.second->name_synced && rng.chance(0.5); });
     for (auto& [path, old] : tables) {
@@ -225,12 +231,21 @@ Result<void> SimDisk::sync_folder(const Path& path) {
     for (auto& [name, table] : state_.tables) {
         if (parent_of(name) == folder) table->name_synced = true;
     }
+    std::erase_if(state_.table_renames,
+                  [&](const auto& names) { return parent_of(names.second) == folder; });
     state_.world().did(life_);
     return {};
 }
 
 Result<void> SimDisk::rename_file(const Path& from, const Path& to) {
     if (auto good = may("rename", to); !good) return good;
+    if (const auto table = state_.tables.find(from.string()); table != state_.tables.end()) {
+        state_.tables[to.string()] = table->second;
+        state_.tables.erase(from.string());
+        state_.table_renames.emplace_back(from.string(), to.string());
+        state_.world().did(life_);
+        return {};
+    }
     const auto found = state_.names.find(from.string());
     if (found == state_.names.end()) return missing(from.string());
     if (!state_.names.contains(parent_of(to.string()))) return missing(to.string());
@@ -243,6 +258,7 @@ Result<void> SimDisk::rename_file(const Path& from, const Path& to) {
 Result<void> SimDisk::remove_file(const Path& path) {
     if (!life_->alive) return fail(ErrorKind::io, "dead");
     state_.names.erase(path.string());
+    state_.tables.erase(path.string());
     return {};
 }
 

@@ -57,6 +57,8 @@ public:
         bool name_synced = false;
     };
     std::map<std::string, std::shared_ptr<Table>> tables;
+    // Since the folder was last synced: a power loss may take each back.
+    std::vector<std::pair<std::string, std::string>> table_renames;
 
     // The life whose SQLite connection uses the VFS now.
     LifePtr life;

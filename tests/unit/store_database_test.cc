@@ -463,7 +463,8 @@ TEST(DatabaseFile, ATornFirstPageIsReadFromTheLog) {
     const auto copy = folder / "torn.db";
     {
         auto db = open_database(file);
-        ASSERT_TRUE(create(*db, new_run(1)));
+        // The database grows: the first page, with its size, is in the log.
+        for (std::int64_t n = 1; n <= 50; ++n) ASSERT_TRUE(create(*db, new_run(n)));
         std::filesystem::copy_file(file, copy);
         std::filesystem::copy_file(file.string() + "-wal", copy.string() + "-wal");
     }
@@ -472,6 +473,19 @@ TEST(DatabaseFile, ATornFirstPageIsReadFromTheLog) {
     auto opened = Database::open(copy);
     ASSERT_TRUE(opened) << opened.error().message;
     EXPECT_TRUE((*opened)->get(id_of(1)));
+}
+
+TEST(DatabaseFile, WhatACrashLeftOfMakingItIsMadeAnew) {
+    TempFolder folder;
+    const auto file = folder / "mayfly.db";
+    for (const char* left : {"mayfly.new.db", "mayfly.new.db-wal", "mayfly.new.db-journal"}) {
+        std::ofstream(folder / left, std::ios::binary) << "half of a page";
+    }
+    auto db = open_database(file);
+    ASSERT_TRUE(create(*db, new_run(1)));
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+        EXPECT_EQ(entry.path().string().find(".new."), std::string::npos) << entry.path();
+    }
 }
 
 TEST(DatabaseFile, AStrangeFileBesideAStrangeLogIsNotTouched) {
