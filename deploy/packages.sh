@@ -25,8 +25,14 @@ packages_of() {
     test) # beside all of the above
         echo clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker git
         ;;
+    image) # beside build, what the image of mayflyd is made of
+        echo ca-certificates
+        ;;
+    deploy) # what the tests of Compose, image and unit call
+        echo systemd docker-compose debootstrap iproute2 openssl busybox-static binutils
+        ;;
     *)
-        echo "packages: no group '$1'; there are: build engine client test" >&2
+        echo "packages: no group '$1'; there are: build engine client test image deploy" >&2
         return 2
         ;;
     esac
@@ -102,7 +108,9 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
         ;;
     "" | -h | --help)
         sed -n '2,8s/^# \{0,1\}//p' "$0"
-        for group in build engine client test; do echo "  $group: $(packages_of "$group")"; done
+        for group in build engine client test image deploy; do
+            echo "  $group: $(packages_of "$group")"
+        done
         ;;
     *)
         echo "packages: list or install, not '$command'" >&2
