@@ -284,11 +284,14 @@ void print_markdown(const CLI::App& app) {
     }
 }
 
+constexpr int kBadConfig = 2;  // a supervisor need not try again
+
 constexpr const char* kFooter =
     "\nEach flag is also an environment variable (MAYFLY_DATA_DIR for --data-dir) and a key of "
     "the --config file\n"
     "(data-dir = \"/var/lib/mayfly\"). A flag beats the environment, and that beats the file.\n"
-    "\nTo see it work: mayflyd --data-dir /tmp/mayfly, then: curl http://127.0.0.1:7070/";
+    "\nTo see it work: mayflyd --data-dir /tmp/mayfly, then: curl http://127.0.0.1:7070/\n"
+    "Whether one is alive: mayflyd healthcheck [--url http://127.0.0.1:7070]";
 
 }  // namespace
 
@@ -316,7 +319,7 @@ ParsedConfig parse_config(int argc, const char* const* argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         parsed.exit_now = true;
-        parsed.exit_code = app.exit(error);
+        parsed.exit_code = app.exit(error) == 0 ? 0 : kBadConfig;
         return parsed;
     }
     if (markdown) {
@@ -328,7 +331,7 @@ ParsedConfig parse_config(int argc, const char* const* argv) {
     if (const auto sentence = contradiction(config); !sentence.empty()) {
         fmt::print(stderr, "mayflyd: {}\n", sentence);
         parsed.exit_now = true;
-        parsed.exit_code = 2;
+        parsed.exit_code = kBadConfig;
     }
     return parsed;
 }

@@ -11,12 +11,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "api/server.h"
 #include "controller/alarm.h"
 #include "controller/config.h"
 #include "controller/detached.h"
 #include "controller/engine/docker/client.h"
+#include "controller/healthcheck.h"
 #include "controller/loop.h"
 #include "controller/sweeper.h"
 #include "metrics/families.h"
@@ -223,6 +225,9 @@ int run_daemon(controller::Config config) {
 }  // namespace mayfly
 
 int main(int argc, char** argv) {
+    if (argc > 1 && std::string_view(argv[1]) == "healthcheck") {
+        return mayfly::controller::healthcheck(argc - 1, argv + 1);
+    }
     auto parsed = mayfly::controller::parse_config(argc, argv);
     if (parsed.exit_now) return parsed.exit_code;
     return mayfly::run_daemon(std::move(parsed.config));

@@ -240,6 +240,7 @@ Reply<StartOutcome> DockerModel::start(const std::string& id, bool asked) {
         world_.probe("engine: an ended container was started again");
     }
     container->asked = asked;
+    container->process = -1;  // one that the engine forgot goes on by itself
     container->state = ContainerState::running;
     container->started_ms = world_.now_ms();
     container->finished_ms = 0;

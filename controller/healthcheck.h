@@ -1,0 +1,17 @@
+// `mayflyd healthcheck`: asks a running mayflyd whether it is alive. For an image's HEALTHCHECK,
+// where there is no shell and no curl.
+#pragma once
+
+#include <string>
+
+namespace mayfly::controller {
+
+// argv[0] is "healthcheck". 0 = GET /healthz was answered with 200 within five seconds; 1 = it was
+// not, and why is said on stderr; 2 = bad arguments. Without --url the port of MAYFLY_LISTEN is
+// asked on loopback, else 7070.
+[[nodiscard]] int healthcheck(int argc, const char* const* argv);
+
+// "http://127.0.0.1:7070" for what --listen was given. Pure.
+[[nodiscard]] std::string health_url(const std::string& listen);
+
+}  // namespace mayfly::controller
