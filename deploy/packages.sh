@@ -31,8 +31,11 @@ packages_of() {
     deploy) # what the tests of Compose, image and unit call
         echo systemd docker-compose debootstrap iproute2 openssl busybox-static binutils
         ;;
+    node) # npm, for what is checked against types that others publish
+        echo nodejs npm
+        ;;
     *)
-        echo "packages: no group '$1'; there are: build engine client test image deploy" >&2
+        echo "packages: no group '$1'; there are: build engine client test image deploy node" >&2
         return 2
         ;;
     esac
@@ -108,7 +111,7 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
         ;;
     "" | -h | --help)
         sed -n '2,8s/^# \{0,1\}//p' "$0"
-        for group in build engine client test image deploy; do
+        for group in build engine client test image deploy node; do
             echo "  $group: $(packages_of "$group")"
         done
         ;;

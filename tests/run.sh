@@ -18,7 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 . deploy/packages.sh
 
-default_suites=(lint unit sim api engine crash quickstart asan)
+default_suites=(lint unit sim api engine crash deploy quickstart asan)
 engine_dir="$root/build/engine"
 logs="$root/build/tests"
 program_deadline_s=${MAYFLY_SUITE_S:-1800}
@@ -36,6 +36,7 @@ list_suites() {
   engine      the client and the sandbox, on a real Docker Engine        (mayfly-engine-tests)
   sim         simulated histories, every crash point, planted faults     (tests/sim/suite.py)
   crash       kill -9 and engine failures, whole runs, nothing lost      (tests/crash)
+  deploy      dashboards, alerts, Compose, image, systemd, the guide     (tests/deploy)
   quickstart  deploy/quickstart.sh from end to end
   asan        unit and api again, with AddressSanitizer and UBSan
 * soak        an hour's questions in a minute, and N runs under way at kill -9 (tests/sim/soak.py)
@@ -58,7 +59,7 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | sim | api | engine | crash | quickstart | asan | soak | tidy | tsan)
+    lint | unit | sim | api | engine | crash | deploy | quickstart | asan | soak | tidy | tsan)
         suites+=("$argument")
         ;;
     *)
@@ -208,6 +209,15 @@ suite_soak() {
 
 suite_crash() { run_scripts crash; }
 
+# These bring their engines themselves.
+suite_deploy() {
+    if ! install_packages deploy; then
+        add 0 1
+        return
+    fi
+    run_scripts deploy
+}
+
 suite_quickstart() {
     local status=0
     timeout -k 10 "$program_deadline_s" deploy/quickstart.sh 2>&1 </dev/null |
@@ -286,7 +296,8 @@ install_packages build engine client test 9>&- || finish "cannot install what is
 promtool=$(fetch_program "$root/build/tools" prometheus promtool) || finish "no promtool"
 registry=$(fetch_program "$root/build/tools" docker-registry docker-registry) ||
     finish "no docker-registry"
-export PROMTOOL=$promtool DOCKER_REGISTRY=$registry
+prometheus=$(fetch_program "$root/build/tools" prometheus prometheus) || finish "no prometheus"
+export PROMTOOL=$promtool PROMETHEUS=$prometheus DOCKER_REGISTRY=$registry
 build release 9>&- || finish "the build failed"
 trap clean_up EXIT
 trap 'exit 130' INT

@@ -8,6 +8,7 @@ compiler says whether they fit. Planted mistakes must not.
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,8 @@ type Plain<T> = T extends string ? `${{T}}` : T extends number | boolean | null 
 
 
 def install():
+    if shutil.which("npm") is None:
+        subprocess.run([os.path.join(ROOT, "deploy/packages.sh"), "install", "node"], check=True)
     if not os.path.isdir(os.path.join(NODE, "node_modules", "@grafana", "schema")):
         os.makedirs(NODE, exist_ok=True)
         subprocess.run(["npm", "install", "--prefix", NODE, "--no-audit", "--no-fund",
