@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The log: one line per decision, in both forms, and nothing in it that a script or a client gave."""
+"""The log: a line for each decision, in both forms, and nothing of what a script or a client gave."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def run_one(folder, name, *flags):
                  ["--log-level", "debug", *flags]) as daemon:
         run = daemon.client.wait(daemon.client.submit(SPEC)["id"])
         assert run["status"]["reason"] == "NonZeroExit", run["status"]
-        collected = wait_for(lambda: any("MarkCollected" in line for line in lines_of(daemon)), 30)
+        collected = wait_for(lambda: "MarkCollected" in "".join(lines_of(daemon)), 30)
         assert collected, "it is not cleaned up"
     return run["id"], lines_of(daemon)
 
