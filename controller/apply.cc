@@ -254,13 +254,12 @@ asio::awaitable<Reply<std::string>> Applier::open_probe(LivePtr live) {
     auto image = images_.prepared_id(run.spec.image);
     if (image.empty()) image = images_.any_prepared_id();
     if (image.empty()) {
-        // The container was removed, and then every image that one could be made of.
-        if (const auto known = images_.state(run.spec.image);
-            known.state == ImageEvidence::State::failed) {
+        // The container was removed, and then every image that one could be made of. Not given up
+        // before nothing was to be had for as long as a preparation may take.
+        if (images_.failing_for_ms(run.spec.image) >= settings_.prepare_timeout_ms) {
             co_return std::unexpected(EngineError{
                 E::not_found, 0, "POST /containers/create",
-                "the container was removed, and no image is left to read its volume with: " +
-                    known.message});
+                "the container was removed, and no image is left to read its volume with"});
         }
         images_.request(run.spec.image);
         co_return std::unexpected(

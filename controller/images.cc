@@ -92,6 +92,12 @@ std::string ImageCache::any_prepared_id() const {
     return "";
 }
 
+std::int64_t ImageCache::failing_for_ms(const std::string& reference) const {
+    const auto found = entries_.find(reference);
+    if (found == entries_.end() || found->second.failing_since_ms == 0) return 0;
+    return clock_.now_ms() - found->second.failing_since_ms;
+}
+
 void ImageCache::request(const std::string& reference) {
     auto& entry = entries_[reference];
     entry.used_ms = clock_.now_ms();
@@ -139,6 +145,11 @@ asio::awaitable<void> ImageCache::settle(std::string reference) {
     auto& entry = entries_[reference];
     entry.in_flight = false;
     entry.settled_ms = clock_.now_ms();
+    if (outcome || outcome.error().engine_down) {
+        entry.failing_since_ms = 0;
+    } else if (entry.failing_since_ms == 0) {
+        entry.failing_since_ms = entry.settled_ms;
+    }
     if (outcome) {
         entry.evidence = {.state = ImageEvidence::State::ready,
                           .prepared_id = *outcome,

@@ -54,6 +54,8 @@ public:
     // The engine says that the prepared image is gone: forget it, so that the next request makes
     // it anew.
     void invalidate(const std::string& reference);
+    // For how long this process has asked for it in vain; 0 = it has not.
+    [[nodiscard]] std::int64_t failing_for_ms(const std::string& reference) const;
     // The same, of whichever base it was made.
     void invalidate_prepared(const std::string& prepared_id);
     // Any prepared image that is known to exist: enough for a container that is never started. ""
@@ -75,6 +77,7 @@ private:
         bool in_flight = false;
         std::int64_t failures = 0;  // in a row, of an engine that was not there
         store::UnixMs settled_ms = 0;
+        store::UnixMs failing_since_ms = 0;  // 0 = it was there when last asked for
         store::UnixMs progress_ms = 0;
         store::UnixMs used_ms = 0;
     };

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The log: a line for each decision, in both forms, and nothing of what a script or a client gave."""
+"""The log: a line for each decision, in both forms, and nothing that a script or client gave."""
 
 import json
 import os
@@ -52,7 +52,8 @@ def check_json(checks, folder):
                  [line["msg"] for line in decisions if line["msg"] in DECISIONS], DECISIONS)
     recorded = [line for line in decisions if line["msg"] in DECISIONS[1:]]
     checks.check("with run, attempt, phase and how long its commit took",
-                 all({"attempt", "phase", "commit_ms"} <= set(line) for line in recorded), recorded)
+                 all({"attempt", "phase", "commit_ms"} <= set(line) for line in recorded),
+                 recorded)
     checks.check("what came after an engine step names it and its duration",
                  any(line.get("after") == "StartContainer" and line["after_ms"] > 0
                      for line in recorded), recorded)

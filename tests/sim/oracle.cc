@@ -156,7 +156,7 @@ void Oracle::check_end(const RunRecord& record) {
                 script.duration_ms < job->timeout_s * 1'000) {
                 wrong("I15", "the script ended by itself, in time");
             }
-            if (status.reason != Reason::RunTimeout && truth != nullptr &&
+            if (status.reason != Reason::RunTimeout && truth != nullptr && truth->asked &&
                 truth->attempt == std::to_string(status.attempt) &&
                 status.message.find("was lost") == std::string::npos) {
                 wrong("I15", "it had run");
@@ -192,7 +192,8 @@ void Oracle::check_end(const RunRecord& record) {
                         job->image != kImageUnfit) {
                         wrong("I15", "nothing but the controller failed");
                     }
-                    if (truth != nullptr && truth->attempt == std::to_string(status.attempt)) {
+                    if (truth != nullptr && truth->asked &&
+                        truth->attempt == std::to_string(status.attempt)) {
                         wrong("I15", "it had run");
                     }
                     break;
