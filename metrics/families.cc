@@ -79,7 +79,7 @@ constexpr std::array kSweepActions = {
     kSweepRemoveFiles,     kSweepDryRun,       kSweepHeld,
 };
 
-constexpr std::array<std::string_view, 23> kEngineEndpoints = {
+constexpr std::array<std::string_view, 22> kEngineEndpoints = {
     "GET /_ping",
     "GET /version",
     "GET /info",
@@ -98,7 +98,6 @@ constexpr std::array<std::string_view, 23> kEngineEndpoints = {
     "GET /containers/{id}/archive",
     "HEAD /containers/{id}/archive",
     "GET /containers/{id}/logs",
-    "POST /volumes/create",
     "GET /volumes/{name}",
     "GET /volumes",
     "DELETE /volumes/{name}",
