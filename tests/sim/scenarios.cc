@@ -51,7 +51,8 @@ Scenario cancelled_when(Phase phase) {
     auto recipe = one_run(slow());
     recipe.jobs[0].timeout_s = 60;
     recipe.acts.push_back(when(Kind::cancel, phase));
-    return {"cancel when " + std::string(store::to_string(phase)), recipe};
+    const bool is_small = phase == Phase::preparing;
+    return {"cancel when " + std::string(store::to_string(phase)), recipe, is_small};
 }
 
 Scenario cancelled_in_the_queue() {
