@@ -137,6 +137,9 @@ void Applier::fold_inspected(const ContainerFacts& facts, Live& live) const {
         ev.name_conflict = true;
         return;
     }
+    // Another container of the same name, made while we did not see: what was done to the one
+    // before it says nothing of this one.
+    if (facts.id != ev.container_id) forget_container(ev, Container::present);
     ev.container = Container::present;
     ev.container_id = facts.id;
     ev.state = facts.state;

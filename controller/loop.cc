@@ -747,10 +747,10 @@ void Loop::fold_listed(const std::string& key, Live& live, const ContainerSummar
         return;
     }
     if (ev.container == Container::unknown) {
-        ev.container_id = found->id;
         if (stage == Stage::bound) {
             ev.name_taken = true;  // looked at, and verified, before anything else
         } else {
+            ev.container_id = found->id;
             ev.container = Container::present;
             ev.state = found->state;
             ev.look = found->state != ContainerState::running;

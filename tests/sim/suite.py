@@ -25,6 +25,11 @@ PARTS = [
 ]
 
 
+def once_failed():
+    with open(os.path.join(HERE, "once_failed.txt"), encoding="utf-8") as file:
+        return [line.split()[0] for line in file if not line.startswith("#")]
+
+
 def run(name, command):
     print(f"-- {name}", flush=True)
     began = time.monotonic()
@@ -39,7 +44,9 @@ def main():
     parser.add_argument("--million", action="store_true")
     if parser.parse_args().million:
         sys.exit(0 if run("10^6 seeds", [SIM, "--seeds=1000000", "--from=1"]) else 1)
-    results = [run(name, command) for name, command in PARTS]
+    results = [run("seeds that once failed", [SIM, "--seeds=1", f"--from={seed}"])
+               for seed in once_failed()]
+    results += [run(name, command) for name, command in PARTS]
     results.append(run("every planted fault is found",
                        [sys.executable, os.path.join(HERE, "mutants.py"), "--run", MUTANTS]))
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
