@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(HERE, "../crash"))
 from checks import Checks, EngineApi, wait_for  # noqa: E402
 from daemon import Mayflyd  # noqa: E402
 from fault_proxy import FaultProxy  # noqa: E402
+from rig import instance_of, wait_nothing_left  # noqa: E402
 
 GUIDE = os.path.join(ROOT, "deploy", "README.md")
 IMAGE = "mayfly-test/busybox:1"
@@ -85,8 +86,8 @@ def main():
     proxy = AllowingProxy(os.path.join(folder, "proxy.sock"), engine, allowed)
     with Mayflyd(os.path.join(folder, "data"), proxy.host, ("--sweep-every-s", "1")) as daemon:
         checks.step(play, checks, daemon)
-        api = EngineApi()
-        checks.check("nothing is left", wait_for(lambda: not any(api.owned()), 30), api.owned())
+        left = wait_nothing_left(EngineApi(), instance_of(daemon))
+        checks.check("nothing of it is left", not any(left), left)
         # The sweep has looked, too.
         wait_for(lambda: ("GET", "/volumes") in proxy.used, 30)
         metrics = daemon.client.metrics()
