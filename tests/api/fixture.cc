@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <boost/asio/executor_work_guard.hpp>
+#include <chrono>
 #include <cstdlib>
 
 #include "store/tar_writer.h"
@@ -55,6 +56,15 @@ void ApiTest::on_loop(std::function<void()> work) {
         done.set_value();
     });
     done.get_future().wait();
+}
+
+std::size_t ApiTest::connections_left() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    std::size_t left = 1;
+    while (left > 0 && std::chrono::steady_clock::now() < deadline) {
+        on_loop([&] { left = server_->connections(); });
+    }
+    return left;
 }
 
 void ApiTest::serve(Settings settings) {

@@ -66,6 +66,8 @@ protected:
         return boost::asio::co_spawn(io_, std::move(task), boost::asio::use_future).get();
     }
     void on_loop(std::function<void()> work);
+    // How many connections are still open when none is, or half a minute has passed.
+    [[nodiscard]] std::size_t connections_left();
     // The way of a run, as the controller would record it.
     void start_run(const std::string& id);
     void finish_run(const std::string& id, const Ending& ending);
