@@ -307,6 +307,7 @@ asio::awaitable<StepOutcome> Applier::probe_claim(LivePtr live) {
     if (!probe) {
         if (probe.error().kind != E::not_found) co_return failed(probe.error());
         live->evidence.claim = Claim::volume_gone;
+        live->evidence.claim_error = probe.error().message;
         co_return progress();
     }
     auto stat = co_await engine_.stat_path(*probe, std::string(kClaimPath));
@@ -316,6 +317,7 @@ asio::awaitable<StepOutcome> Applier::probe_claim(LivePtr live) {
         // The volume is ours and the PUT was whole before the intent: a claim that is not there
         // was never there, which only a volume that was emptied explains.
         live->evidence.claim = Claim::volume_gone;
+        live->evidence.claim_error = "the volume was emptied";
         co_return progress();
     }
     const bool untouched = stat->mtime_ns == store::kClaimMtimeS * kNsPerSecond && stat->size == 0;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 namespace mayfly::controller {
 namespace {
@@ -19,12 +20,20 @@ int ill(const std::string& url, const std::string& why) {
     return 1;
 }
 
+// Host without the brackets of an IPv6 address, and port.
+std::pair<std::string, std::string> split(const std::string& address) {
+    const auto colon = address.rfind(':');
+    auto host = address.substr(0, colon);
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    return {std::move(host), address.substr(colon + 1)};
+}
+
 int ask(const std::string& url) {
     const auto address = url.substr(kScheme.size());
-    const auto colon = address.rfind(':');
+    const auto [host, port] = split(address);
     boost::asio::ip::tcp::iostream stream;
     stream.expires_after(kDeadline);
-    stream.connect(address.substr(0, colon), address.substr(colon + 1));
+    stream.connect(host, port);
     if (!stream) return ill(url, "cannot connect: " + stream.error().message());
     stream << "GET /healthz HTTP/1.1\r\nHost: " << address << "\r\nConnection: close\r\n\r\n"
            << std::flush;
@@ -38,9 +47,11 @@ int ask(const std::string& url) {
 }  // namespace
 
 std::string health_url(const std::string& listen) {
-    const auto colon = listen.rfind(':');
-    const auto port = colon == std::string::npos ? "7070" : listen.substr(colon + 1);
-    return fmt::format("{}127.0.0.1:{}", kScheme, port);
+    if (listen.find(':') == std::string::npos) return fmt::format("{}127.0.0.1:7070", kScheme);
+    const auto [host, port] = split(listen);
+    if (host == "0.0.0.0") return fmt::format("{}127.0.0.1:{}", kScheme, port);
+    if (host == "::") return fmt::format("{}[::1]:{}", kScheme, port);
+    return fmt::format("{}{}", kScheme, listen);
 }
 
 int healthcheck(int argc, const char* const* argv) {

@@ -236,7 +236,8 @@ private:
             if (ev_.claim == Claim::taken) return record_exit(std::nullopt);
             if (ev_.claim == Claim::volume_gone) {
                 return finish(Phase::lost, Reason::VolumeVanished,
-                              "container and volume were removed while it was being started");
+                              "it was being started, and its claim cannot be read any more: " +
+                                  ev_.claim_error);
             }
             return ProbeClaim{};
         }

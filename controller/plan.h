@@ -95,6 +95,7 @@ struct Evidence {
     // What the claim in the volume says, read after the container was removed. `untouched` also
     // when the engine proved by itself that nothing ran. Valid until the next intent.
     enum class Claim { unknown, untouched, taken, volume_gone } claim = Claim::unknown;
+    std::string claim_error;  // volume_gone: what was in the way of reading it
 
     // --- the end
     store::UnixMs seen_ms = 0;  // when the last inspect was asked for
