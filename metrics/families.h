@@ -125,6 +125,7 @@ public:
     void api_request(std::string_view method, std::string_view route, int code, double seconds);
 
     // Called before each exposition, on its thread, to set what changes all the time. Null: none.
+    // Who registers lives on that thread: mayflyd answers /metrics on the loop's.
     void on_expose(std::function<void()> refresh);
 
     // The text exposition format 0.0.4 ("text/plain; version=0.0.4"), families and series in the

@@ -53,7 +53,7 @@ void open_log(LogFormat format, std::string_view least) {
     const std::lock_guard lock(log.mutex);
     log.format = format;
     spdlog::set_default_logger(spdlog::stderr_logger_mt("mayflyd"));
-    // The parentheses of JSON stand here, around what log_line makes.
+    // The braces of JSON stand here, around what log_line makes.
     const auto* pattern = format == LogFormat::json
                               ? R"({"ts":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
                               : "ts=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v";

@@ -40,6 +40,7 @@ list_suites() {
   quickstart  deploy/quickstart.sh from end to end
   asan        unit and api again, with AddressSanitizer and UBSan
 * soak        an hour's questions in a minute, and N runs under way at kill -9 (tests/sim/soak.py)
+* image       the image, built from source in a container     (tests/deploy/image_from_source.py)
 * tidy        clang-tidy over every file that changed                    (tests/lint/tidy.py)
 * tsan        unit and api again, with ThreadSanitizer
 LIST
@@ -59,7 +60,8 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | sim | api | engine | crash | deploy | quickstart | asan | soak | tidy | tsan)
+    lint | unit | sim | api | engine | crash | deploy | quickstart | asan | \
+        soak | image | tidy | tsan)
         suites+=("$argument")
         ;;
     *)
@@ -217,6 +219,8 @@ suite_deploy() {
     fi
     run_scripts deploy
 }
+
+suite_image() { run_counting image "$python" tests/deploy/image_from_source.py; }
 
 suite_quickstart() {
     local status=0

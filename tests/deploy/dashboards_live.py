@@ -205,8 +205,8 @@ def play(daemon, engine, prometheus, instance):
     exposition = insist(lambda: daemon.client.expect((200,), "GET", "/metrics")).decode()
     engine.kill()
     daemon.client.submit(shell("echo later"))
-    until = time.monotonic() + OUTAGE_S
-    wait_for(lambda: time.monotonic() > until, OUTAGE_S + 5, 0.5)
+    down = f'count_over_time((mayfly_engine_up{{instance="{instance}"}} == 0)[1h:1s])'
+    wait_for(lambda: (value_at(prometheus, down, time.time()) or 0) >= OUTAGE_S, 120, 0.5)
     moments["outage"] = time.time()
     return moments, exposition
 

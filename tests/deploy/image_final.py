@@ -141,12 +141,7 @@ def runs(checks, engine):
     checks.equal("it is one process, and not root's",
                  [line.split()[1:3] for line in processes], [[str(host.USER)] * 2])
     client = Client("127.0.0.1", 7070)
-    run = client.submit({"image": host.BUSYBOX, "command": ["sh", "-c", "echo hi > output/hi"]})
-    run = client.wait(run["id"])
-    checks.equal("a run goes through it", run["status"]["phase"], "succeeded")
-    checks.equal("with its artifact", client.artifact(run["id"], "hi"), b"hi\n")
-    checks.check("and leaves nothing on the engine", wait_for(
-        lambda: engine.api.owned() == ([], []), 30), engine.api.owned())
+    run = host.run_goes_through(checks, client, engine)
     began = time.monotonic()
     engine.docker("stop", "-t", "30", name)
     checks.equal(f"told to stop, it ends by itself (after {time.monotonic() - began:.1f} s)",

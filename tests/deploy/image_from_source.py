@@ -82,12 +82,7 @@ def runs(checks, engine):
             return False
 
     checks.check("it becomes ready", wait_for(ready, 60, 0.2), engine.docker("logs", name))
-    run = client.submit({"image": host.BUSYBOX, "command": ["sh", "-c", "echo hi > output/hi"]})
-    run = client.wait(run["id"])
-    checks.equal("a run goes through it", run["status"]["phase"], "succeeded")
-    checks.equal("with its artifact", client.artifact(run["id"], "hi"), b"hi\n")
-    checks.check("and leaves nothing on the engine", wait_for(
-        lambda: engine.api.owned() == ([], []), 30), engine.api.owned())
+    host.run_goes_through(checks, client, engine)
     engine.docker("rm", "-f", "-v", name)
 
 

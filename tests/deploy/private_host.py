@@ -14,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from checks import EngineApi  # noqa: E402
+from checks import EngineApi, wait_for  # noqa: E402
 from daemon import BUILD, ROOT  # noqa: E402
 
 ENGINE = os.path.join(ROOT, "tests/support/engine.sh")
@@ -176,6 +176,17 @@ def build_image(engine, tag, *options):
     return engine.docker("build", "-q", "-f", DOCKERFILE, "-t", tag, "--network", "none",
                          "--build-arg", f"SOURCE={PREBUILT}", "--build-arg", f"BASE={BUSYBOX}",
                          *options, ROOT).strip().splitlines()[-1]
+
+
+def run_goes_through(checks, client, engine):
+    """The run, ended, with the artifact `hi`."""
+    ended = client.submit({"image": BUSYBOX, "command": ["sh", "-c", "echo hi > output/hi"]})
+    ended = client.wait(ended["id"])
+    checks.equal("a run goes through it", ended["status"]["phase"], "succeeded")
+    checks.equal("with its artifact", client.artifact(ended["id"], "hi"), b"hi\n")
+    checks.check("and leaves nothing on the engine", wait_for(
+        lambda: engine.api.owned() == ([], []), 30), engine.api.owned())
+    return ended
 
 
 def make_certificates(folder):

@@ -381,6 +381,16 @@ def scripts(tree):
             yield Finding(path, 1, "no 'set -euo pipefail'")
 
 
+def one_log(tree):
+    """The product logs through metrics/log.h: one form, one place that escapes."""
+    for path in tree.cpp():
+        if path.split("/")[0] in ("store", "controller", "api") or (
+                path.startswith("metrics/") and path != "metrics/log.cc"):
+            for line, spelled in includes(tree, path):
+                if spelled.startswith("<spdlog/"):
+                    yield Finding(path, line, f"log through metrics/log.h, not {spelled}")
+
+
 def python_functions(tree):
     """A Python function fits on a screen."""
     for path in tree.named(".py"):
@@ -483,5 +493,5 @@ def write_configuration_table(tree):
 RULES = [
     room_arrows, room_links, purity, await_statements, columns, machine_paths, names, headers,
     include_spelling, namespaces, whitespace, unfinished, skipped_tests, sleeping_tests, scripts,
-    python_functions, python_imports, clang_format, configuration_table,
+    one_log, python_functions, python_imports, clang_format, configuration_table,
 ]

@@ -120,6 +120,11 @@ PLANTED = {
         ({"a.py": "x = 1\nx = = 2\n"}, {"a.py:2"}),
         ({"a.sh": "set -euo pipefail\n", "a.py": "x = 1\n"}, set()),
     ],
+    "one_log": [
+        ({"api/a.cc": "#include <spdlog/spdlog.h>\n"}, {"api/a.cc:1"}),
+        ({"metrics/log.cc": "#include <spdlog/spdlog.h>\n",
+          "tests/sim/main.cc": "#include <spdlog/spdlog.h>\n"}, set()),
+    ],
     "python_functions": [
         ({"a.py": "x = 1\n" + repeat(71)}, {"a.py:2"}),
         ({"a.py": repeat(70)}, set()),

@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--million", action="store_true")
     if parser.parse_args().million:
         sys.exit(0 if run("10^6 seeds", [SIM, "--seeds=1000000", "--from=1"]) else 1)
-    results = [run("seeds that once failed", [SIM, "--seeds=1", f"--from={seed}"])
+    results = [run(f"seed {seed}, which once failed", [SIM, "--seeds=1", f"--from={seed}"])
                for seed in once_failed()]
     results += [run(name, command) for name, command in PARTS]
     results.append(run("every planted fault is found",
