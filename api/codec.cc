@@ -118,15 +118,6 @@ std::tm utc(UnixMs ms) {
 
 }  // namespace
 
-std::string rfc3339(UnixMs ms) {
-    const std::tm at = utc(ms);
-    char text[64];
-    std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", at.tm_year + 1900,
-                  at.tm_mon + 1, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec,
-                  static_cast<int>(ms >= 0 ? ms % 1'000 : 0));
-    return text;
-}
-
 std::string http_date(UnixMs ms) {
     constexpr std::array<const char*, 7> kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",

@@ -13,7 +13,7 @@
 namespace mayfly::api {
 
 // "2025-03-01T12:00:00.123Z".
-[[nodiscard]] std::string rfc3339(store::UnixMs ms);
+using store::rfc3339;
 // "Sat, 01 Mar 2025 12:00:00 GMT", for the Date header.
 [[nodiscard]] std::string http_date(store::UnixMs ms);
 

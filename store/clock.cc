@@ -31,6 +31,18 @@ std::uint64_t SystemRandom::next_u64() {
     return value;
 }
 
+std::string rfc3339(UnixMs ms) {
+    const UnixMs shown = ms >= 0 ? ms : 0;
+    const std::time_t seconds = shown / 1'000;
+    std::tm at{};
+    gmtime_r(&seconds, &at);
+    char text[64];
+    std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", at.tm_year + 1900,
+                  at.tm_mon + 1, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec,
+                  static_cast<int>(shown % 1'000));
+    return text;
+}
+
 std::string make_run_id(UnixMs now_ms, Random& random) {
     std::string id(kRunIdSize, '0');
     auto time = static_cast<std::uint64_t>(now_ms);

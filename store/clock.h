@@ -40,6 +40,9 @@ public:
     [[nodiscard]] std::uint64_t next_u64() override;
 };
 
+// "2025-03-01T12:00:00.123Z" (RFC 3339, UTC, milliseconds); before 1970 is 1970.
+[[nodiscard]] std::string rfc3339(UnixMs ms);
+
 // A run id: ULID, 26 characters, lower case Crockford base 32; sorts by creation time.
 [[nodiscard]] std::string make_run_id(UnixMs now_ms, Random& random);
 // True for exactly the strings that make_run_id can return; everything else is not an id and

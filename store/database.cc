@@ -98,6 +98,10 @@ const std::string kSelectRecord = std::string("SELECT ") + kRunColumns + ", " + 
                                   " FROM runs r LEFT JOIN attempts a"
                                   " ON a.run_id = r.id AND a.number = r.attempt";
 
+const std::string kSelectEvent =
+    "SELECT id, at_ms, type, run_id, owner, labels, revision, attempt, phase, reason, message,"
+    " pending, pending_message, exit_code, signal FROM events";
+
 // Prepared once. INDEXED BY makes a read that would scan finished rows fail here, at the start.
 // A statement that is prepared when it is first used: of the thirty, a short life needs ten, and
 // the triggers make some costly.
@@ -150,6 +154,13 @@ struct Statements {
                                     "SELECT created_ms FROM runs INDEXED BY runs_by_phase"
                                     " WHERE phase = 0 ORDER BY id LIMIT 1"};
     SQLite::Statement page_count{db, "PRAGMA page_count"};
+    SQLite::Statement event_span{db,
+                                 "SELECT coalesce((SELECT min(id) FROM events), 0),"
+                                 " coalesce((SELECT max(id) FROM events), 0)"};
+    SQLite::Statement events{db, kSelectEvent + " WHERE id > ? ORDER BY id LIMIT ?"};
+    SQLite::Statement events_of_run{db, kSelectEvent +
+                                            " INDEXED BY events_by_run WHERE run_id = ? AND id > ?"
+                                            " ORDER BY id LIMIT ?"};
 
     SQLite::Statement insert_run{
         db,
@@ -191,6 +202,12 @@ struct Statements {
         " artifact_count = ?, artifact_bytes = ?, skipped = ?, skipped_count = ?,"
         " result_error = ?, expires_ms = ?, stored_bytes = ?, collected = ?, revision = ?"
         " WHERE seq = ?"};
+    SQLite::Statement insert_event{
+        db,
+        "INSERT INTO events (at_ms, type, run_id, owner, labels, revision, attempt, phase,"
+        " reason, message, pending, pending_message, exit_code, signal)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+    SQLite::Statement drop_events{db, "DELETE FROM events WHERE id <= ?"};
     SQLite::Statement delete_run{db, "DELETE FROM runs WHERE seq = ?"};
 };
 
@@ -293,6 +310,11 @@ public:
     Result<std::optional<Artifact>> artifact(const std::string& run_id,
                                              const std::string& path) override;
     Result<std::vector<std::string>> known(const std::vector<std::string>& run_ids) override;
+    Result<EventPage> events(const EventFilter& filter) override;
+    Result<EventSpan> event_span() override;
+    void keep_events(std::int64_t count) override {
+        events_kept_ = std::max<std::int64_t>(count, 1);
+    }
     Result<PhaseCounts> counts() override;
     Result<std::int64_t> stored_bytes() override;
     Result<std::int64_t> database_bytes() override;
@@ -325,7 +347,10 @@ private:
     RunSpec load_spec(std::int64_t seq);
 
     Result<CreatedRun> insert(const NewRun& run);
-    void write(const Stored& before, const RunRecord& after, const HarvestResult* harvest);
+    void write(const Stored& before, const RunRecord& after, const HarvestResult* harvest,
+               UnixMs now_ms);
+    void tell(const RunRecord* before, const RunRecord& after, UnixMs now_ms);
+    void record(const Event& event);
     void write_attempt(const Attempt& attempt);
     void write_progress(std::int64_t seq, const Run& run);
     void write_finish(std::int64_t seq, const Run& run, const HarvestResult& harvest);
@@ -345,6 +370,7 @@ private:
     std::int64_t page_bytes_;
     std::string instance_id_;
     bool fresh_;
+    std::int64_t events_kept_ = kEventsKept;
 };
 
 // ------------------------------------------------------------------------------------
@@ -443,7 +469,9 @@ Result<CreatedRun> SqliteDatabase::insert(const NewRun& new_run) {
     }
     specs_.forget(seq);  // a purged run may have had this number
     specs_.put(seq, run.spec);
-    return CreatedRun{.run = std::move(run), .existed = false};
+    RunRecord record{.run = std::move(run), .attempt = std::nullopt};
+    tell(nullptr, record, new_run.now_ms);
+    return CreatedRun{.run = std::move(record.run), .existed = false};
 }
 
 Result<RunRecord> SqliteDatabase::request_cancel(const std::string& run_id, UnixMs now_ms) {
@@ -451,7 +479,7 @@ Result<RunRecord> SqliteDatabase::request_cancel(const std::string& run_id, Unix
         auto stored = load_by_id(run_id);
         if (!stored) return no_such_run(run_id);
         auto next = advance_cancel(stored->record, now_ms);
-        if (next) write(*stored, *next, nullptr);
+        if (next) write(*stored, *next, nullptr, now_ms);
         return next;
     });
 }
@@ -461,7 +489,7 @@ Result<RunRecord> SqliteDatabase::request_delete(const std::string& run_id, Unix
         auto stored = load_by_id(run_id);
         if (!stored) return no_such_run(run_id);
         auto next = advance_delete(stored->record, now_ms);
-        if (next) write(*stored, *next, nullptr);
+        if (next) write(*stored, *next, nullptr, now_ms);
         return next;
     });
 }
@@ -481,7 +509,8 @@ Result<RunRecord> SqliteDatabase::apply(const Mutation& mutation) {
             return next;
         }
         const auto* finish = std::get_if<FinishRun>(&mutation);
-        write(*stored, *next, finish == nullptr ? nullptr : &finish->harvest);
+        const HarvestResult* harvest = finish == nullptr ? nullptr : &finish->harvest;
+        write(*stored, *next, harvest, now_ms_of(mutation));
         if (next->run.collected) specs_.forget(stored->seq);
         return next;
     });
@@ -490,7 +519,7 @@ Result<RunRecord> SqliteDatabase::apply(const Mutation& mutation) {
 // Writes what `after` has over `before`. Narrow updates: columns that are named in an UPDATE cost
 // their indexes.
 void SqliteDatabase::write(const Stored& before, const RunRecord& after,
-                           const HarvestResult* harvest) {
+                           const HarvestResult* harvest, UnixMs now_ms) {
     const Run& old_run = before.record.run;
     const Run& run = after.run;
     if (run.revision == old_run.revision) return;
@@ -530,6 +559,26 @@ void SqliteDatabase::write(const Stored& before, const RunRecord& after,
     } else {
         Use(statements_.update_revision).bind(run.revision, seq).run();
     }
+    tell(&before.record, after, now_ms);
+}
+
+void SqliteDatabase::tell(const RunRecord* before, const RunRecord& after, UnixMs now_ms) {
+    auto event = event_of(before, after);
+    if (!event) return;
+    event->at_ms = now_ms;
+    record(*event);
+}
+
+void SqliteDatabase::record(const Event& event) {
+    const std::string labels = labels_json(event.labels);
+    Use(statements_.insert_event)
+        .bind(event.at_ms, to_string(event.type), event.run_id, event.owner, labels,
+              event.revision, event.attempt, number_of(event.phase), to_string(event.reason),
+              event.message, to_string(event.pending), event.pending_message, event.exit_code,
+              event.signal)
+        .run();
+    const std::int64_t gone = db_->getLastInsertRowid() - events_kept_;
+    if (gone > 0) Use(statements_.drop_events).bind(gone).run();
 }
 
 void SqliteDatabase::write_attempt(const Attempt& attempt) {
@@ -588,6 +637,8 @@ Result<void> SqliteDatabase::purge(const std::string& run_id) {
         if (run.delete_requested_ms == 0 && run.expires_ms == 0) {
             return fail(ErrorKind::conflict, "run " + run_id + " is neither deleted nor expired");
         }
+        // A tombstone has told it already.
+        if (run.delete_requested_ms == 0) record(expiry_event(stored->record));
         Use(statements_.delete_run).bind(stored->seq).run();
         specs_.forget(stored->seq);
         return {};
@@ -760,6 +811,37 @@ Result<std::vector<std::string>> SqliteDatabase::known(const std::vector<std::st
             if (row.bind(run_id).next()) found.push_back(run_id);
         }
         return found;
+    });
+}
+
+Result<EventPage> SqliteDatabase::events(const EventFilter& filter) {
+    if (filter.limit < 1 || filter.limit > kEventLimitMax) {
+        return fail(ErrorKind::invalid,
+                    fmt::format("limit: {} is not within 1 and {}", filter.limit, kEventLimitMax));
+    }
+    return guarded([&]() -> Result<EventPage> {
+        EventPage page{.events = {}, .scanned_to = filter.after_id, .more = false};
+        const bool one_run = filter.run_ids.size() == 1;
+        Use row(one_run ? statements_.events_of_run : statements_.events);
+        if (one_run) row.bind(filter.run_ids.front());
+        row.bind(filter.after_id, filter.limit);
+        std::int64_t rows = 0;
+        for (; row.next(); ++rows) {
+            Event event = read_event(row);
+            page.scanned_to = event.id;
+            if (event_passes(event, filter)) page.events.push_back(std::move(event));
+        }
+        page.more = rows == filter.limit;
+        return page;
+    });
+}
+
+Result<EventSpan> SqliteDatabase::event_span() {
+    return guarded([&]() -> Result<EventSpan> {
+        Use row(statements_.event_span);
+        EventSpan span;
+        if (row.next()) span = {.oldest = row.integer(), .newest = row.integer()};
+        return span;
     });
 }
 

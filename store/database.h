@@ -19,6 +19,7 @@
 
 #include "store/disk.h"
 #include "store/error.h"
+#include "store/event.h"
 #include "store/mutation.h"
 #include "store/run.h"
 
@@ -106,6 +107,14 @@ public:
     // Which of these runs have a row (also terminal ones). For the sweep's "does any record know
     // it?".
     virtual Result<std::vector<std::string>> known(const std::vector<std::string>& run_ids) = 0;
+    // --- what happened
+    // Events after filter.after_id, by id, of those runs that still or no longer are. Looks at
+    // filter.limit rows at most.
+    virtual Result<EventPage> events(const EventFilter& filter) = 0;
+    virtual Result<EventSpan> event_span() = 0;
+    // From here on only the newest `count` (1 and up) are kept: each new one drops what is older.
+    virtual void keep_events(std::int64_t count) = 0;
+
     // Of all rows, also those with a tombstone.
     virtual Result<PhaseCounts> counts() = 0;
     virtual Result<std::int64_t> stored_bytes() = 0;    // sum over runs

@@ -23,6 +23,10 @@ const std::string& run_id_of(const Mutation& mutation) {
                       mutation);
 }
 
+UnixMs now_ms_of(const Mutation& mutation) {
+    return std::visit([](const auto& change) { return change.now_ms; }, mutation);
+}
+
 std::string_view name_of(const Mutation& mutation) { return std::visit(NameOf{}, mutation); }
 
 }  // namespace mayfly::store

@@ -124,6 +124,7 @@ using Mutation =
                  RecordInterrupted, RecordExit, FinishRun, RetryRun, MarkCollected>;
 
 [[nodiscard]] const std::string& run_id_of(const Mutation& mutation);
+[[nodiscard]] UnixMs now_ms_of(const Mutation& mutation);
 [[nodiscard]] std::string_view name_of(
     const Mutation& mutation);  // "BindAttempt", for logs and traces
 

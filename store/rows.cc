@@ -161,6 +161,38 @@ std::optional<Attempt> read_attempt(Use& row, const std::string& run_id) {
     return attempt;
 }
 
+Event read_event(Use& row) {
+    Event event;
+    event.id = row.integer();
+    event.at_ms = row.integer();
+    const auto type = row.text();
+    event.type = named(parse_event_type(type), type);
+    event.run_id = row.text();
+    event.owner = row.text();
+    const auto labels = row.text();
+    try {
+        event.labels = nlohmann::json::parse(labels).get<std::map<std::string, std::string>>();
+    } catch (const nlohmann::json::exception& error) {
+        throw Unreadable(std::string("the labels of an event: ") + error.what());
+    }
+    event.revision = row.integer();
+    event.attempt = row.integer();
+    event.phase = phase_of(row.integer());
+    const auto reason = row.text();
+    event.reason = named(parse_reason(reason), reason);
+    event.message = row.text();
+    const auto pending = row.text();
+    event.pending = named(parse_pending(pending), pending);
+    event.pending_message = row.text();
+    event.exit_code = row.maybe_integer();
+    event.signal = row.maybe_integer();
+    return event;
+}
+
+std::string labels_json(const std::map<std::string, std::string>& labels) {
+    return nlohmann::json(labels).dump();
+}
+
 std::string skipped_json(const std::vector<SkippedArtifact>& skipped) {
     if (skipped.empty()) return {};
     auto list = nlohmann::json::array();

@@ -5,11 +5,13 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
+#include "store/event.h"
 #include "store/run.h"
 
 namespace mayfly::store {
@@ -73,6 +75,10 @@ struct StoredRun {
 [[nodiscard]] StoredRun read_run(Use& row);
 // Empty when the outer join found none.
 [[nodiscard]] std::optional<Attempt> read_attempt(Use& row, const std::string& run_id);
+
+// One row of `events`, in the order of its columns.
+[[nodiscard]] Event read_event(Use& row);
+[[nodiscard]] std::string labels_json(const std::map<std::string, std::string>& labels);
 
 [[nodiscard]] std::string skipped_json(const std::vector<SkippedArtifact>& skipped);
 

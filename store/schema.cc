@@ -292,8 +292,42 @@ CREATE TRIGGER meta_kept BEFORE DELETE ON meta WHEN old.key = 'instance_id'
 BEGIN SELECT RAISE(ABORT, 'the instance id never changes'); END;
 )sql";
 
+// One row for each change that can be seen from outside (store/event.h), in the transaction of the
+// change. The newest row is never deleted, so that an id is never given twice. Without a foreign
+// key: what happened stays told when its run is gone.
+constexpr const char* kVersion2 = R"sql(
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    phase INTEGER NOT NULL CHECK (phase BETWEEN 0 AND 8),
+    reason TEXT NOT NULL,
+    message TEXT NOT NULL,
+    pending TEXT NOT NULL,
+    pending_message TEXT NOT NULL,
+    exit_code INTEGER,
+    signal INTEGER
+) STRICT;
+CREATE INDEX events_by_run ON events (run_id, id);
+
+CREATE TRIGGER events_fixed BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'what happened never changes'); END;
+CREATE TRIGGER events_in_order AFTER INSERT ON events
+WHEN new.id < (SELECT max(id) FROM events)
+BEGIN SELECT RAISE(ABORT, 'events are numbered in the order in which they happen'); END;
+CREATE TRIGGER events_last_kept BEFORE DELETE ON events
+WHEN old.id = (SELECT max(id) FROM events)
+BEGIN SELECT RAISE(ABORT, 'the newest event stays: its number is the place to go on from'); END;
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kVersion1},
+    Migration{.version = 2, .sql = kVersion2},
 };
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <type_traits>
 #include <unordered_map>
@@ -32,6 +33,11 @@ using std::chrono::steady_clock;
 
 // Writes in one transaction. More would only make the first of them wait longer.
 constexpr std::size_t kGroupMax = 256;
+
+std::int64_t newest_of(Database& database) {
+    const auto span = database.event_span();
+    return span ? span->newest : 0;
+}
 
 Error closed() { return Error{ErrorKind::closed, "the store has stopped"}; }
 
@@ -117,6 +123,7 @@ struct Delivery {
     std::optional<Error> failure;
     std::int64_t group = 0;  // writes committed; 0 = no commit
     std::int64_t commit_us = 0;
+    std::int64_t newest_event = 0;  // 0 = not asked for
 };
 
 // Somebody waiting for a run to change. Lives in the waiting coroutine's frame.
@@ -135,7 +142,8 @@ public:
           is_fresh(database->is_fresh()),
           inline_work_(inline_work),
           home_(std::move(home)),
-          database_(std::move(database)) {}
+          database_(std::move(database)),
+          newest_event_(newest_of(*database_)) {}
 
     void start();
     void stop();
@@ -148,6 +156,9 @@ public:
         waiters_.emplace(run_id, waiter);
     }
     void remove_waiter(const std::string& run_id, Waiter* waiter);
+    void add_event_waiter(asio::steady_timer* timer) { event_waiters_.insert(timer); }
+    void remove_event_waiter(asio::steady_timer* timer) { event_waiters_.erase(timer); }
+    [[nodiscard]] std::int64_t newest_event() const { return newest_event_; }
     [[nodiscard]] const asio::any_io_executor& home() const { return home_; }
     [[nodiscard]] bool stopped() const { return stopped_; }
 
@@ -195,6 +206,8 @@ private:
     bool drain_posted_ = false;
     std::unordered_set<CallPtr> pending_;
     std::multimap<std::string, Waiter*> waiters_;
+    std::set<asio::steady_timer*> event_waiters_;
+    std::int64_t newest_event_;  // committed
 };
 
 // In the home io_context's registry of services, so that it hears when that context is destroyed.
@@ -335,6 +348,7 @@ void Core::write_group(std::vector<CallPtr> calls) {
         return refuse_group(std::move(calls), committed.error(), true);
     }
     const auto took = steady_clock::now() - start;
+    if (const auto span = database_->event_span()) delivery.newest_event = span->newest;
     delivery.commit_us = std::chrono::duration_cast<std::chrono::microseconds>(took).count();
     delivery.group = static_cast<std::int64_t>(calls.size());
     delivery.calls = std::move(calls);
@@ -405,6 +419,10 @@ void Core::deliver(Delivery delivery) {
             commit_observer(static_cast<double>(delivery.commit_us) / 1e6, delivery.group);
         }
     }
+    if (delivery.newest_event > newest_event_) {
+        newest_event_ = delivery.newest_event;
+        for (asio::steady_timer* timer : event_waiters_) timer->cancel();
+    }
     for (const auto& call : delivery.changes) {
         const std::string run_id = *call->changed_run();
         call->show([this, &run_id](const RunRecord* record) {
@@ -449,6 +467,7 @@ void Core::wake(const std::string& run_id, const RunRecord* record) {
 }
 
 void Core::wake_all(const Error& error) {
+    for (asio::steady_timer* timer : event_waiters_) timer->cancel();
     for (const auto& [run_id, waiter] : waiters_) {
         waiter->news = std::unexpected(error);
         waiter->timer.cancel();
@@ -511,6 +530,36 @@ asio::awaitable<Result<RunRecord>> wait_on(std::shared_ptr<Core> core, std::stri
         boost::system::error_code woken;
         co_await waiter.timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
     }
+}
+
+class EventWaiter {
+public:
+    explicit EventWaiter(std::shared_ptr<Core> core)
+        : core_(std::move(core)), timer_(core_->home()) {
+        core_->add_event_waiter(&timer_);
+    }
+    ~EventWaiter() { core_->remove_event_waiter(&timer_); }
+    EventWaiter(const EventWaiter&) = delete;
+    EventWaiter& operator=(const EventWaiter&) = delete;
+    asio::steady_timer& operator*() { return timer_; }
+
+private:
+    std::shared_ptr<Core> core_;
+    asio::steady_timer timer_;
+};
+
+asio::awaitable<Result<void>> wait_event(std::shared_ptr<Core> core, std::int64_t seen_id,
+                                         std::int64_t timeout_ms) {
+    EventWaiter waiter(core);
+    asio::steady_timer& timer = *waiter;
+    timer.expires_after(std::chrono::milliseconds(timeout_ms));
+    while (core->newest_event() <= seen_id) {
+        if (core->stopped() || core->failure) co_return std::unexpected(closed());
+        if (timer.expiry() <= steady_clock::now()) break;
+        boost::system::error_code woken;
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+    }
+    co_return Result<void>{};
 }
 
 }  // namespace
@@ -639,6 +688,23 @@ asio::awaitable<Result<std::int64_t>> Store::stored_bytes() {
 asio::awaitable<Result<std::int64_t>> Store::database_bytes() {
     auto work = [](Database& database) { return database.database_bytes(); };
     return call<std::int64_t>(impl_->core, Kind::read, work);
+}
+
+asio::awaitable<Result<EventPage>> Store::events(EventFilter filter) {
+    auto work = [filter = std::move(filter)](Database& database) {
+        return database.events(filter);
+    };
+    return call<EventPage>(impl_->core, Kind::read, std::move(work));
+}
+
+asio::awaitable<Result<EventSpan>> Store::event_span() {
+    auto work = [](Database& database) { return database.event_span(); };
+    return call<EventSpan>(impl_->core, Kind::read, work);
+}
+
+asio::awaitable<Result<void>> Store::wait_for_event(std::int64_t seen_id,
+                                                    std::int64_t timeout_ms) {
+    return wait_event(impl_->core, seen_id, timeout_ms);
 }
 
 asio::awaitable<Result<RunRecord>> Store::wait_for_change(std::string run_id,

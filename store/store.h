@@ -72,6 +72,8 @@ public:
                                                                      std::string path);
     boost::asio::awaitable<Result<std::vector<std::string>>> known(
         std::vector<std::string> run_ids);
+    boost::asio::awaitable<Result<EventPage>> events(EventFilter filter);
+    boost::asio::awaitable<Result<EventSpan>> event_span();
     boost::asio::awaitable<Result<PhaseCounts>> counts();
     boost::asio::awaitable<Result<std::int64_t>> stored_bytes();
     boost::asio::awaitable<Result<std::int64_t>> database_bytes();
@@ -81,6 +83,11 @@ public:
     boost::asio::awaitable<Result<RunRecord>> wait_for_change(std::string run_id,
                                                               std::int64_t seen_revision,
                                                               std::int64_t timeout_ms);
+
+    // Waits until an event after `seen_id` was committed, or `timeout_ms` is over. `closed` when
+    // the store has stopped or failed. Says nothing of which: ask for events() then.
+    boost::asio::awaitable<Result<void>> wait_for_event(std::int64_t seen_id,
+                                                        std::int64_t timeout_ms);
 
     // Finishes what was asked, then refuses. Joins the thread.
     void stop();

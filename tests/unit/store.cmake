@@ -1,6 +1,7 @@
 target_sources(mayfly-unit-tests PRIVATE
   store_data_dir_test.cc
   store_database_test.cc
+  store_event_test.cc
   store_fsync_test.cc
   store_ids_test.cc
   store_model_test.cc

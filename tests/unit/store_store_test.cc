@@ -98,6 +98,9 @@ public:
     Result<std::vector<std::string>> known(const std::vector<std::string>& ids) override {
         return real_->known(ids);
     }
+    Result<EventPage> events(const EventFilter& filter) override { return real_->events(filter); }
+    Result<EventSpan> event_span() override { return real_->event_span(); }
+    void keep_events(std::int64_t count) override { real_->keep_events(count); }
     Result<PhaseCounts> counts() override { return real_->counts(); }
     Result<std::int64_t> stored_bytes() override { return real_->stored_bytes(); }
     Result<std::int64_t> database_bytes() override { return real_->database_bytes(); }
