@@ -82,6 +82,56 @@ json status_json(const store::Run& run) {
             {"revision", run.revision}};
 }
 
+// One sentence. What the admission knows is said with numbers.
+std::string headline(const Explained& explained) {
+    const store::RunStatus& status = explained.record.run.status;
+    if (!explained.now) {
+        if (!store::is_terminal(status.phase)) {
+            return "Recorded; the controller has not looked at it yet";
+        }
+        std::string text = "Ended: " + std::string(store::to_string(status.phase));
+        if (!status.message.empty()) text += " (" + status.message + ")";
+        return text;
+    }
+    const auto& now = *explained.now;
+    if (now.failures > 0) return now.headline + ", which has failed before: " + now.last_error;
+    const auto& live = explained.live;
+    if (now.place > 0 && now.action == "Wait" && live.run_slots_used >= live.run_slots) {
+        return now.headline + ": " + std::to_string(live.run_slots_used) + " of " +
+               std::to_string(live.run_slots) + " run slots are taken, and it is number " +
+               std::to_string(now.place) + " in line";
+    }
+    return now.headline;
+}
+
+json deadlines(const store::RunRecord& record) {
+    const store::RunStatus& status = record.run.status;
+    const bool live = !store::is_terminal(status.phase);
+    const auto& attempt = record.attempt;
+    const bool open = live && attempt && attempt->stage < store::Stage::ended;
+    const bool waits =
+        status.phase == store::Phase::queued || status.phase == store::Phase::preparing;
+    return {{"queue", time_or_null(live && waits ? record.run.queue_deadline_ms : 0)},
+            {"prepare", time_or_null(open && status.phase == store::Phase::preparing
+                                         ? attempt->prepare_deadline_ms
+                                         : 0)},
+            {"run", time_or_null(open ? attempt->run_deadline_ms : 0)}};
+}
+
+json attempt_json(const store::RunRecord& record) {
+    if (!record.attempt) return nullptr;
+    const store::Attempt& attempt = *record.attempt;
+    const bool killed = attempt.kill_cause != store::KillCause::none;
+    return {{"number", attempt.number},
+            {"engine", attempt.engine},
+            {"container", attempt.container_name},
+            {"volume", attempt.volume_name},
+            {"stage", store::to_string(attempt.stage)},
+            {"start_tries", attempt.start_tries},
+            {"kill_cause", killed ? json(store::to_string(attempt.kill_cause)) : json(nullptr)},
+            {"engine_interrupted", attempt.engine_interrupted}};
+}
+
 json reason_json(std::string_view reason, std::string_view message) {
     return {{"reason", reason}, {"message", message}};
 }
@@ -182,7 +232,85 @@ std::string artifacts_text(const store::RunStatus& status,
                     {"skipped_count", status.skipped_count}});
 }
 
-std::string engines_text(const store::LiveStatus& live, const store::Policy& policy) {
+std::string log_status_text(const store::Run& run) {
+    const store::RunStatus& status = run.status;
+    return text_of({{"phase", store::to_string(status.phase)},
+                    {"reason", text_or_null(store::to_string(status.reason))},
+                    {"pending_reason", text_or_null(store::to_string(status.pending))},
+                    {"pending_message", text_or_null(status.pending_message)},
+                    {"attempt", status.attempt}});
+}
+
+std::string log_end_text(const store::Run& run) {
+    const store::RunStatus& status = run.status;
+    return text_of({{"phase", store::to_string(status.phase)},
+                    {"reason", text_or_null(store::to_string(status.reason))},
+                    {"message", text_or_null(status.message)},
+                    {"exit_code", value_or_null(status.exit_code)},
+                    {"signal", value_or_null(status.signal)},
+                    {"stdout", stream_json(status.stdout_stream)},
+                    {"stderr", stream_json(status.stderr_stream)}});
+}
+
+std::string explanation_text(const Explained& explained) {
+    const store::Run& run = explained.record.run;
+    const auto& now = explained.now;
+    json saw = json::array();
+    json decided = nullptr;
+    json admission = nullptr;
+    json failures = nullptr;
+    json until = nullptr;
+    json waits_for = nullptr;
+    if (now) {
+        for (const auto& seen : now->saw) {
+            saw.push_back({{"what", seen.what}, {"is", seen.is}});
+        }
+        decided = {{"action", now->action}, {"why", now->why}};
+        waits_for = text_or_null(now->waits_for);
+        until = time_or_null(now->until_ms);
+        if (now->place > 0) {
+            admission = {{"place", now->place},
+                         {"queued", explained.live.queued},
+                         {"run_slots_used", explained.live.run_slots_used},
+                         {"run_slots", explained.live.run_slots}};
+        }
+        if (now->failures > 0) {
+            failures = {{"count", now->failures},
+                        {"last_error", text_or_null(now->last_error)},
+                        {"next_try_at", time_or_null(now->next_try_ms)}};
+        }
+    }
+    json history = json::array();
+    for (const store::Event& event : explained.history) {
+        history.push_back({{"event_id", event.id},
+                           {"at", rfc3339(event.at_ms)},
+                           {"type", store::to_string(event.type)},
+                           {"phase", store::to_string(event.phase)},
+                           {"attempt", event.attempt},
+                           {"reason", text_or_null(store::to_string(event.reason))},
+                           {"message", text_or_null(event.message)},
+                           {"cause", store::cause_of(event)}});
+    }
+    return text_of({{"run_id", run.id},
+                    {"phase", store::to_string(run.status.phase)},
+                    {"headline", headline(explained)},
+                    {"saw", std::move(saw)},
+                    {"decided", std::move(decided)},
+                    {"waits_for", std::move(waits_for)},
+                    {"until", std::move(until)},
+                    {"admission", std::move(admission)},
+                    {"failures", std::move(failures)},
+                    {"deadlines", deadlines(explained.record)},
+                    {"attempt", attempt_json(explained.record)},
+                    {"history", std::move(history)}});
+}
+
+std::string engines_text(const store::LiveStatus& live, const store::Policy& policy,
+                         const store::PhaseNumbers& runs) {
+    json phases = json::object();
+    for (std::size_t i = 0; i < store::kPhaseCount; ++i) {
+        phases[std::string(store::to_string(static_cast<store::Phase>(i)))] = runs[i];
+    }
     json engines = json::array();
     for (const store::EngineStatus& engine : live.engines) {
         engines.push_back({{"name", engine.name},
@@ -197,7 +325,11 @@ std::string engines_text(const store::LiveStatus& live, const store::Policy& pol
                            {"runtimes", engine.runtimes},
                            {"warnings", engine.warnings},
                            {"cpus", engine.cpus},
-                           {"memory_bytes", engine.memory_bytes}});
+                           {"memory_bytes", engine.memory_bytes},
+                           {"cgroup_version", text_or_null(engine.cgroup_version)},
+                           {"storage_driver", text_or_null(engine.storage_driver)},
+                           {"security_options", engine.security_options},
+                           {"clock_skew_ms", value_or_null(engine.clock_skew_ms)}});
     }
     return text_of({{"engines", std::move(engines)},
                     {"slots",
@@ -206,6 +338,11 @@ std::string engines_text(const store::LiveStatus& live, const store::Policy& pol
                        {{"total", live.engine_work_slots}, {"used", live.engine_work_slots_used}}},
                       {"prepare_ahead", live.prepare_ahead}}},
                     {"queued", live.queued},
+                    {"runs", std::move(phases)},
+                    {"disk",
+                     {{"free_bytes", live.disk_free_bytes},
+                      {"low_bytes", live.disk_low_bytes},
+                      {"full_bytes", live.disk_full_bytes}}},
                     {"policy", policy_json(policy)}});
 }
 
@@ -270,10 +407,14 @@ std::string welcome_text(std::string_view address) {
            "  POST   /v1/runs/{id}/cancel\n"
            "  DELETE /v1/runs/{id}\n"
            "  GET    /v1/runs/{id}/logs             ?stream=stdout|stderr ?tail=LINES\n"
+           "                                        ?follow=1 live, ?offset=BYTES, stream=both\n"
+           "  GET    /v1/runs/{id}/explain          why it is where it is\n"
            "  GET    /v1/runs/{id}/artifacts\n"
            "  GET    /v1/runs/{id}/artifacts/{path}\n"
            "  GET    /v1/runs/{id}/artifacts.tar\n"
+           "  GET    /v1/events                     what happens, live ?run= ?label=k=v\n"
            "  GET    /v1/engines                    engines, slots and the operator's limits\n"
+           "  GET    /v1/doctor                     what is wrong here, and what to do\n"
            "  GET    /healthz  /readyz  /metrics\n";
 }
 
@@ -281,7 +422,9 @@ std::string welcome_json() {
     return text_of({{"name", "mayfly"},
                     {"version", MAYFLY_VERSION},
                     {"runs", "/v1/runs"},
+                    {"events", "/v1/events"},
                     {"engines", "/v1/engines"},
+                    {"doctor", "/v1/doctor"},
                     {"health", "/healthz"},
                     {"ready", "/readyz"},
                     {"metrics", "/metrics"}});

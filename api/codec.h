@@ -2,10 +2,13 @@
 // milliseconds. Pure.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "store/event.h"
+#include "store/explanation.h"
 #include "store/limits.h"
 #include "store/live_status.h"
 #include "store/run.h"
@@ -26,7 +29,20 @@ using store::rfc3339;
                                     std::size_t max_bytes);
 [[nodiscard]] std::string artifacts_text(const store::RunStatus& status,
                                          const std::vector<store::Artifact>& artifacts);
-[[nodiscard]] std::string engines_text(const store::LiveStatus& live, const store::Policy& policy);
+[[nodiscard]] std::string engines_text(const store::LiveStatus& live, const store::Policy& policy,
+                                       const store::PhaseNumbers& runs);
+// What a follower is told of the run: at each change, and when its log is whole.
+[[nodiscard]] std::string log_status_text(const store::Run& run);
+[[nodiscard]] std::string log_end_text(const store::Run& run);
+
+// What GET /v1/runs/{id}/explain is made of.
+struct Explained {
+    const store::RunRecord& record;
+    const std::optional<store::Explanation>& now;  // nothing: nothing is left to do
+    const std::vector<store::Event>& history;
+    const store::LiveStatus& live;
+};
+[[nodiscard]] std::string explanation_text(const Explained& explained);
 
 struct Readiness {
     bool ready = false;

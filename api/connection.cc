@@ -11,6 +11,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/read.hpp>
 #include <chrono>
+#include <cstdio>
 
 #include "api/codec.h"
 #include "api/router.h"
@@ -231,7 +232,9 @@ std::string Connection::head_of(const Response& response, std::int64_t length,
     std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
     head += reason_phrase(response.status);
     head += "\r\nDate: " + http_date(clock_.now_ms());
-    if (response.status != 304 && response.status != 204) {
+    if (length < 0) {
+        if (understands_chunks()) head += "\r\nTransfer-Encoding: chunked";
+    } else if (response.status != 304 && response.status != 204) {
         head += "\r\nContent-Length: " + std::to_string(length);
     }
     if (!keep_alive) head += "\r\nConnection: close";
@@ -246,12 +249,18 @@ std::string Connection::head_of(const Response& response, std::int64_t length,
 }
 
 asio::awaitable<bool> Connection::write(Response response, bool head_only, bool keep_alive) {
-    const std::int64_t length = response.file ? response.file->length : std::ssize(response.body);
+    std::int64_t length = response.file ? response.file->length : std::ssize(response.body);
+    if (response.stream) length = -1;
     const std::string head = head_of(response, length, keep_alive);
     const bool no_body = head_only || response.status == 304 || response.status == 204;
-    if (no_body || response.file) {
+    if (no_body || response.file || response.stream) {
         const bool sent = co_await write_piece(head);
         if (!sent || no_body) co_return sent;
+        if (response.stream) {
+            const bool chunked = understands_chunks();
+            const bool all = co_await write_stream(*response.stream, chunked);
+            co_return all&& chunked;
+        }
         co_return co_await write_file(*response.file);
     }
     co_return co_await write_text(head, response.body);
@@ -263,6 +272,29 @@ asio::awaitable<bool> Connection::write_piece(std::string_view bytes) {
         co_await asio::async_write(stream_, asio::buffer(bytes.data(), bytes.size()), kTuple);
     if (error) gone_ = true;
     co_return !error;
+}
+
+bool Connection::understands_chunks() const { return parser_ && parser_->get().version() >= 11; }
+
+asio::awaitable<bool> Connection::write_stream(BodyStream& body, bool chunked) {
+    std::string framed;
+    while (true) {
+        BodyPiece piece = co_await body.next();
+        framed.clear();
+        if (!piece.bytes.empty()) {
+            std::array<char, 32> size{};
+            std::snprintf(size.data(), size.size(), "%zx\r\n", piece.bytes.size());
+            if (chunked) framed += size.data();
+            framed += piece.bytes;
+            if (chunked) framed += "\r\n";
+        }
+        if (piece.end == BodyPiece::End::whole && chunked) framed += "0\r\n\r\n";
+        if (!framed.empty()) {
+            const bool sent = co_await write_piece(framed);
+            if (!sent) co_return false;
+        }
+        if (piece.end != BodyPiece::End::none) co_return piece.end == BodyPiece::End::whole;
+    }
 }
 
 asio::awaitable<bool> Connection::write_text(std::string_view head, std::string_view body) {

@@ -30,7 +30,8 @@ public:
     // The next head. Nothing = the client is gone, or silent for too long: close. A problem =
     // answer it and close.
     boost::asio::awaitable<std::optional<Answer<std::shared_ptr<Request>>>> read_request();
-    // False when the client could not be given all of it. `head_only`: for HEAD.
+    // False when the client could not be given all of it, or was not to be: then the connection
+    // must be closed, which is how he can tell. `head_only`: for HEAD.
     boost::asio::awaitable<bool> write(Response response, bool head_only, bool keep_alive);
     // Whether what is left of the body is so small that reading it is cheaper than a new
     // connection.
@@ -64,9 +65,13 @@ private:
     [[nodiscard]] std::int64_t body_time_left_ms() const;
     boost::asio::awaitable<bool> write_text(std::string_view head, std::string_view body);
     boost::asio::awaitable<bool> write_file(const FileSlice& file);
+    boost::asio::awaitable<bool> write_stream(BodyStream& body, bool chunked);
     boost::asio::awaitable<bool> write_piece(std::string_view bytes);
+    // A negative length: it is not known, the body is sent in chunks.
     [[nodiscard]] std::string head_of(const Response& response, std::int64_t length,
                                       bool keep_alive) const;
+    // An old client can be told the end of a body only by the end of the connection.
+    [[nodiscard]] bool understands_chunks() const;
 
     boost::beast::basic_stream<Protocol> stream_;
     boost::beast::flat_buffer buffer_;

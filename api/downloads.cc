@@ -108,6 +108,16 @@ std::unexpected<Problem> damaged(std::string_view what) {
                                             "data directory was changed by something else.");
 }
 
+std::unexpected<Problem> not_finished(const store::Run& run) {
+    Problem problem{ProblemType::not_finished,
+                    "The run is `" + std::string(store::to_string(run.status.phase)) +
+                        "`; this is there when it has finished. GET /v1/runs/" + run.id +
+                        "?wait=30s waits for that; a log can be followed until then with "
+                        "follow=1."};
+    problem.headers.emplace_back("Retry-After", "1");
+    return std::unexpected(std::move(problem));
+}
+
 Answer<void> no_query(const Request& request) {
     const Query query(request.query, {});
     if (query.ok()) return {};
@@ -119,36 +129,87 @@ Answer<void> no_query(const Request& request) {
 Service::Task<Answer<store::Run>> Service::find_finished(std::string run_id) {
     auto run = co_await find(std::move(run_id));
     if (!run) co_return run;
-    if (store::is_terminal(run->status.phase)) co_return run;
-    Problem problem{ProblemType::not_finished,
-                    "The run is `" + std::string(store::to_string(run->status.phase)) +
-                        "`; this is there when it has finished. GET /v1/runs/" + run->id +
-                        "?wait=30s waits for that."};
-    problem.headers.emplace_back("Retry-After", "1");
-    co_return std::unexpected(std::move(problem));
+    if (!store::is_terminal(run->status.phase)) co_return not_finished(*run);
+    co_return run;
 }
 
-Service::Task<Service::Reply> Service::logs(Asked request, std::string run_id) {
-    Query query(request->query, {"stream", "tail", "follow"});
-    const std::string stream = query.one("stream").value_or("stdout");
-    if (stream != "stdout" && stream != "stderr") {
-        query.complain({"stream", "must be `stdout` or `stderr`", {}, shown_text(stream)});
+namespace {
+
+struct LogQuery {
+    std::optional<store::LogStream> only;  // nothing: both
+    std::optional<std::int64_t> tail;
+    std::int64_t offset = 0;
+    bool follow = false;
+    LogPlace place;  // of both streams
+};
+
+void read_log_place(Query& query, const Request& request, LogQuery& out) {
+    const auto header = request.header("last-event-id");
+    const auto one = query.one("last_event_id");
+    const std::string text(header && !header->empty() ? std::string(*header) : one.value_or(""));
+    if (text.empty()) return;
+    if (out.only || !out.follow) {
+        query.complain({"last_event_id",
+                        "is for stream=both with follow=1; one stream goes on at "
+                        "`offset`",
+                        {},
+                        shown_text(text)});
+    } else if (!read_place(text, out.place)) {
+        query.complain(
+            {"last_event_id", "is not the id of an event of a log", {}, shown_text(text)});
     }
-    const auto tail = query.integer("tail", 1, settings_.max_tail_lines);
+}
+
+LogQuery read_log_query(Query& query, const Request& request, std::int64_t max_tail_lines) {
+    LogQuery out;
     const std::string follow = query.one("follow").value_or("0");
     if (follow != "0" && follow != "1") {
         query.complain({"follow", "must be 0 or 1", {}, shown_text(follow)});
     }
-    if (!query.ok()) co_return std::unexpected(query.problem());
-    if (follow == "1") {
-        co_return refuse(
-            ProblemType::not_available,
-            "Logs cannot be followed in this version: they are there when the run has "
-            "finished (GET /v1/runs/{id}?wait=30s).");
+    out.follow = follow == "1";
+    const std::string stream = query.one("stream").value_or("stdout");
+    if (stream == "stdout") out.only = store::LogStream::out;
+    if (stream == "stderr") out.only = store::LogStream::err;
+    if (!out.only && stream != "both") {
+        query.complain({"stream",
+                        "must be `stdout` or `stderr`, or with follow=1 `both`",
+                        {},
+                        shown_text(stream)});
     }
-    auto run = co_await find_finished(run_id);
-    if (!run) co_return std::unexpected(std::move(run.error()));
-    const bool is_stdout = stream == "stdout";
+    if (stream == "both" && !out.follow) {
+        query.complain(
+            {"stream", "`both` is for follow=1; ask for each stream by itself", {}, {}});
+    }
+    out.tail = query.integer("tail", 1, max_tail_lines);
+    const auto offset = query.integer("offset", 0, INT64_MAX);
+    out.offset = offset.value_or(0);
+    if (out.tail && (out.follow || offset)) {
+        query.complain({"tail", "goes with neither `follow` nor `offset`", {}, {}});
+    }
+    if (offset && stream == "both") {
+        query.complain({"offset", "is for one stream; both go on at Last-Event-ID", {}, {}});
+    }
+    if (out.only == store::LogStream::out) out.place.out = out.offset;
+    if (out.only == store::LogStream::err) out.place.err = out.offset;
+    read_log_place(query, request, out);
+    return out;
+}
+
+}  // namespace
+
+Service::Task<Service::Reply> Service::logs(Asked request, std::string run_id) {
+    Query query(request->query, {"stream", "tail", "follow", "offset", "last_event_id"});
+    const LogQuery asked = read_log_query(query, *request, settings_.max_tail_lines);
+    if (!query.ok()) co_return std::unexpected(query.problem());
+    auto record = co_await find_record(run_id);
+    if (!record) co_return std::unexpected(std::move(record.error()));
+    if (asked.follow) {
+        co_return co_await follow(request, std::move(*record), asked.only, asked.place);
+    }
+    if (!store::is_terminal(record->run.status.phase)) co_return not_finished(record->run);
+    const store::Run* run = &record->run;
+    const auto tail = asked.tail;
+    const bool is_stdout = asked.only == store::LogStream::out;
     const store::StreamStatus& facts =
         is_stdout ? run->status.stdout_stream : run->status.stderr_stream;
     auto stored =
@@ -166,6 +227,13 @@ Service::Task<Service::Reply> Service::logs(Asked request, std::string run_id) {
         slice.offset = *offset;
         slice.length -= *offset;
     }
+    if (asked.offset > slice.length) {
+        co_return refuse(ProblemType::range_not_satisfiable,
+                         "`offset` is " + std::to_string(asked.offset) + ", and the log is " +
+                             std::to_string(slice.length) + " bytes long.");
+    }
+    slice.offset += asked.offset;
+    slice.length -= asked.offset;
     const bool as_text =
         request->header("accept").value_or("").find("text/plain") != std::string_view::npos;
     std::string type(as_text ? "text/plain; charset=utf-8" : kBinary);

@@ -22,6 +22,14 @@ std::size_t Request::header_count(std::string_view name) const {
         std::ranges::count(headers, name, &std::pair<std::string, std::string>::first));
 }
 
+Response sse_response() {
+    Response response;
+    response.with("Content-Type", "text/event-stream")
+        .with("Cache-Control", "no-store")
+        .with("X-Accel-Buffering", "no");  // nginx would keep them until its buffer is full
+    return response;
+}
+
 Response json_response(int status, std::string body) {
     Response response;
     response.status = status;

@@ -71,11 +71,32 @@ struct FileSlice {
     std::int64_t length = 0;
 };
 
+// One piece of a body that is made while it is sent.
+struct BodyPiece {
+    enum class End : std::uint8_t {
+        none,   // more may come
+        whole,  // that was all of it
+        cut,    // it ends here although it is not whole: the client must be able to tell
+    };
+    std::string bytes = {};  // may be empty only at the end
+    End end = End::none;
+};
+
+// Such a body. next() waits until there is something to say; it must notice by itself that the
+// client has left (Client::gone) or that we are stopping. A client that takes too long to read a
+// piece is cut off. On the loop's thread.
+class BodyStream {
+public:
+    virtual ~BodyStream() = default;
+    virtual boost::asio::awaitable<BodyPiece> next() = 0;
+};
+
 struct Response {
     int status = 200;
     std::vector<std::pair<std::string, std::string>> headers = {};
     std::string body = {};
-    std::optional<FileSlice> file = {};  // instead of `body`
+    std::optional<FileSlice> file = {};       // instead of `body`
+    std::unique_ptr<BodyStream> stream = {};  // instead of both; sent in chunks
 
     Response& with(std::string name, std::string value) {
         headers.emplace_back(std::move(name), std::move(value));
@@ -83,6 +104,8 @@ struct Response {
     }
 };
 
+// The head of a stream of server-sent events.
+[[nodiscard]] Response sse_response();
 [[nodiscard]] Response json_response(int status, std::string body);
 [[nodiscard]] Response problem_response(const Problem& problem);
 

@@ -33,11 +33,12 @@ constexpr std::array<ProblemKind, static_cast<std::size_t>(kLastProblemType) + 1
     {"header-too-large", 431, "The header is too large"},
     {"internal", 500, "Something went wrong in here"},
     {"damaged", 500, "A stored file is not what was written"},
-    {"overloaded", 503, "Too many connections"},
+    {"overloaded", 503, "Too many at once"},
     {"shutting-down", 503, "The service is stopping"},
     {"store-unavailable", 503, "The store has stopped accepting work"},
     {"http-version", 505, "This version of HTTP is not spoken here"},
     {"disk-full", 507, "There is not enough disk space"},
+    {"events-gone", 410, "Events after this id are not kept any more"},
 }};
 
 void put_shown(json& into, const char* name, const Shown& shown) {

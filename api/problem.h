@@ -43,8 +43,9 @@ enum class ProblemType : std::uint8_t {
     store_unavailable,
     http_version,
     disk_full,
+    events_gone,
 };
-inline constexpr ProblemType kLastProblemType = ProblemType::disk_full;
+inline constexpr ProblemType kLastProblemType = ProblemType::events_gone;
 
 struct ProblemKind {
     std::string_view name;  // "invalid-spec": the end of the type's URN

@@ -30,7 +30,10 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/runs/{id}/artifacts", Endpoint::artifacts},
     Route{"GET", "/v1/runs/{id}/artifacts/{path}", Endpoint::artifact},
     Route{"GET", "/v1/runs/{id}/artifacts.tar", Endpoint::artifacts_tar},
+    Route{"GET", "/v1/runs/{id}/explain", Endpoint::explain},
+    Route{"GET", "/v1/events", Endpoint::events},
     Route{"GET", "/v1/engines", Endpoint::engines},
+    Route{"GET", "/v1/doctor", Endpoint::doctor},
 };
 
 struct Bound {

@@ -24,6 +24,9 @@ enum class Endpoint : std::uint8_t {
     artifact,
     artifacts_tar,
     engines,
+    events,
+    explain,
+    doctor,
 };
 
 struct Target {

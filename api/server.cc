@@ -63,14 +63,12 @@ ErrorKind kind_of_bind(const boost::system::error_code& error) {
 
 class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
 public:
-    Impl(asio::io_context& io, Settings settings, store::Store& store,
-         const store::DataDir& data_dir, const store::LiveStatus& live, store::Clock& clock,
-         store::Random& random, metrics::Families& families, asio::thread_pool& disk_pool)
+    Impl(asio::io_context& io, Settings settings, const World& world)
         : io_(io),
           settings_(std::move(settings)),
-          clock_(clock),
-          families_(families),
-          service_(settings_, store, data_dir, live, clock, random, families, disk_pool),
+          clock_(world.clock),
+          families_(world.families),
+          service_(settings_, world),
           tcp_(io),
           local_(io),
           changed_(io) {}
@@ -339,12 +337,18 @@ asio::awaitable<bool> Server::Impl::serve_one(Held connection) {
         response = problem_response(read->error());
     }
     const int status = response.status;
+    const auto seconds_so_far = [this, began_us] {
+        return static_cast<double>(clock_.steady_us() - began_us) / 1e6;
+    };
+    // A stream is answered when it begins; how long somebody listens says nothing of us.
+    const bool streams = response.stream != nullptr;
+    const double answered_s = seconds_so_far();
     const bool keep_alive =
         *read && connection->can_skip_body() && connection->wants_keep_alive() && !stopping_;
     const bool sent =
         co_await connection->write(std::move(response), method == "HEAD", keep_alive);
-    const double seconds = static_cast<double>(clock_.steady_us() - began_us) / 1e6;
-    families_.api_request(method, route_template, sent ? status : kClientGone, seconds);
+    const int told = sent || streams ? status : kClientGone;
+    families_.api_request(method, route_template, told, streams ? answered_s : seconds_so_far());
     if (!sent) co_return false;
     if (keep_alive) co_return co_await connection->skip_body();
     if (connection->has_unread()) co_await connection->linger();
@@ -413,11 +417,8 @@ asio::awaitable<void> Server::Impl::stop(std::int64_t grace_ms) {
 // ------------------------------------------------------------------------------------------------
 // the face
 
-Server::Server(asio::io_context& io, Settings settings, store::Store& store,
-               const store::DataDir& data_dir, const store::LiveStatus& live, store::Clock& clock,
-               store::Random& random, metrics::Families& families, asio::thread_pool& disk_pool)
-    : impl_(std::make_shared<Impl>(io, std::move(settings), store, data_dir, live, clock, random,
-                                   families, disk_pool)) {}
+Server::Server(asio::io_context& io, Settings settings, const World& world)
+    : impl_(std::make_shared<Impl>(io, std::move(settings), world)) {}
 
 Server::~Server() = default;
 

@@ -8,17 +8,12 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <cstdint>
 #include <memory>
 
 #include "api/settings.h"
-#include "metrics/families.h"
-#include "store/clock.h"
-#include "store/data_dir.h"
+#include "api/world.h"
 #include "store/error.h"
-#include "store/live_status.h"
-#include "store/store.h"
 
 namespace mayfly::api {
 
@@ -26,10 +21,7 @@ class Server {
 public:
     // All references outlive the io_context's last handler; disk_pool is joined before the
     // io_context is destroyed.
-    Server(boost::asio::io_context& io, Settings settings, store::Store& store,
-           const store::DataDir& data_dir, const store::LiveStatus& live, store::Clock& clock,
-           store::Random& random, metrics::Families& families,
-           boost::asio::thread_pool& disk_pool);
+    Server(boost::asio::io_context& io, Settings settings, const World& world);
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;

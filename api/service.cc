@@ -4,6 +4,8 @@
 
 #include "api/codec.h"
 #include "api/cursor.h"
+#include "api/diagnosis.h"
+#include "api/label_filter.h"
 
 namespace mayfly::api {
 namespace {
@@ -12,6 +14,7 @@ namespace {
 // stopping.
 constexpr std::int64_t kWaitSliceMs = 1'000;
 constexpr std::int64_t kListDefault = 50;
+static_assert(kLabelFiltersMax == store::kFilterLabelsMax);
 
 std::unexpected<Problem> refused(const store::Error& error) {
     return std::unexpected(from_store(error));
@@ -41,27 +44,6 @@ void read_phases(Query& query, store::RunFilter& filter) {
     filter.phases.erase(first, last);
 }
 
-void read_labels(Query& query, store::RunFilter& filter) {
-    for (const std::string& label : query.all("label")) {
-        const std::size_t equals = label.find('=');
-        if (equals == label.npos) {
-            query.complain({"label", "must be key=value", {}, shown_text(label)});
-            continue;
-        }
-        std::string key = label.substr(0, equals);
-        if (const std::string error = label_key_error(key); !error.empty()) {
-            query.complain({"label", error, {}, shown_text(label)});
-            continue;
-        }
-        filter.labels.emplace_back(std::move(key), label.substr(equals + 1));
-    }
-    if (filter.labels.size() > store::kFilterLabelsMax) {
-        query.complain({"label", "comes too often",
-                        static_cast<std::int64_t>(store::kFilterLabelsMax),
-                        static_cast<std::int64_t>(filter.labels.size())});
-    }
-}
-
 // Routes without parameters say so, instead of ignoring a typo.
 Answer<void> no_query(const Request& request) {
     const Query query(request.query, {});
@@ -71,17 +53,16 @@ Answer<void> no_query(const Request& request) {
 
 }  // namespace
 
-Service::Service(const Settings& settings, store::Store& store, const store::DataDir& data_dir,
-                 const store::LiveStatus& live, store::Clock& clock, store::Random& random,
-                 metrics::Families& families, boost::asio::thread_pool& disk_pool)
+Service::Service(const Settings& settings, const World& world)
     : settings_(settings),
-      store_(store),
-      data_dir_(data_dir),
-      live_(live),
-      clock_(clock),
-      random_(random),
-      families_(families),
-      disk_pool_(disk_pool) {}
+      world_(world),
+      store_(world.store),
+      data_dir_(world.data_dir),
+      live_(world.live),
+      clock_(world.clock),
+      random_(world.random),
+      families_(world.families),
+      disk_pool_(world.disk_pool) {}
 
 boost::asio::awaitable<Response> Service::answer(Asked request) {
     auto match = route(request->method, request->path);
@@ -115,7 +96,17 @@ Service::Task<Service::Reply> Service::dispatch(Asked request, Match match) {
         case Endpoint::welcome:
             co_return plain(*request, welcome(*request));
         case Endpoint::engines:
-            co_return plain(*request, json_response(200, engines_text(live_, settings_.policy)));
+            co_return co_await engines(request);
+        case Endpoint::events:
+            co_return co_await events(request);
+        case Endpoint::explain:
+            co_return co_await explain(request, std::move(match.run_id));
+        case Endpoint::doctor: {
+            const std::string failure = store_.failure() ? store_.failure()->message : "";
+            const store::UnixMs now_ms = clock_.now_ms();
+            const auto checks = diagnose({live_, settings_.policy, failure, now_ms});
+            co_return plain(*request, json_response(200, diagnosis_text(checks, now_ms)));
+        }
         case Endpoint::health:
             co_return plain(*request, json_response(200, "{\"ok\":true}"));
         case Endpoint::ready: {
@@ -151,12 +142,18 @@ Response Service::welcome(const Request& request) const {
     return response;
 }
 
-Service::Task<Answer<store::Run>> Service::find(std::string run_id) {
+Service::Task<Answer<store::RunRecord>> Service::find_record(std::string run_id) {
     auto record = co_await store_.get(std::move(run_id));
     if (!record) co_return refused(record.error());
     if (record->run.delete_requested_ms != 0) {
         co_return refuse(ProblemType::not_found, "There is no run of this id.");
     }
+    co_return std::move(*record);
+}
+
+Service::Task<Answer<store::Run>> Service::find(std::string run_id) {
+    auto record = co_await find_record(std::move(run_id));
+    if (!record) co_return std::unexpected(std::move(record.error()));
     co_return std::move(record->run);
 }
 
@@ -191,7 +188,7 @@ Service::Task<Service::Reply> Service::list(Asked request) {
     Query query(request->query, {"phase", "label", "limit", "cursor"});
     store::RunFilter filter;
     read_phases(query, filter);
-    read_labels(query, filter);
+    read_labels(query, filter.labels);
     const std::int64_t limit = query.integer("limit", 1, settings_.max_list)
                                    .value_or(std::min(kListDefault, settings_.max_list));
     if (const auto cursor = query.one("cursor")) {

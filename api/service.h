@@ -6,6 +6,8 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "api/http.h"
@@ -13,20 +15,16 @@
 #include "api/query.h"
 #include "api/router.h"
 #include "api/settings.h"
-#include "metrics/families.h"
-#include "store/clock.h"
-#include "store/data_dir.h"
-#include "store/live_status.h"
-#include "store/store.h"
+#include "api/sse.h"
+#include "api/stream_life.h"
+#include "api/world.h"
 
 namespace mayfly::api {
 
 class Service {
 public:
-    // All outlive it.
-    Service(const Settings& settings, store::Store& store, const store::DataDir& data_dir,
-            const store::LiveStatus& live, store::Clock& clock, store::Random& random,
-            metrics::Families& families, boost::asio::thread_pool& disk_pool);
+    // `settings` outlives it.
+    Service(const Settings& settings, const World& world);
 
     // Never throws for what a client did; a problem is an answer too. `request.client` is valid
     // meanwhile.
@@ -60,6 +58,7 @@ private:
     Task<Reply> cancel(Asked request, std::string run_id);
     Task<Reply> remove(Asked request, std::string run_id);
     Task<Answer<store::Run>> find(std::string run_id);
+    Task<Answer<store::RunRecord>> find_record(std::string run_id);
     // The run once it is terminal, or as it is when the time is over, the client is gone, or we
     // stop.
     Task<Answer<store::Run>> wait_until_terminal(store::Run run, std::int64_t wait_ms,
@@ -72,7 +71,21 @@ private:
     Task<Reply> artifacts_tar(Asked request, std::string run_id);
     Task<Answer<store::Run>> find_finished(std::string run_id);
 
+    // follow.cc
+    Task<Reply> follow(Asked request, store::RunRecord record,
+                       std::optional<store::LogStream> only, LogPlace place);
+    // One more answer without an end. `overloaded` over max_followers.
+    Answer<StreamLife> begin_stream(const Request& request);
+
+    // events.cc
+    Task<Reply> events(Asked request);
+
+    // explain.cc
+    Task<Reply> explain(Asked request, std::string run_id);
+    Task<Reply> engines(Asked request);
+
     const Settings& settings_;
+    World world_;
     store::Store& store_;
     const store::DataDir& data_dir_;
     const store::LiveStatus& live_;
@@ -80,6 +93,7 @@ private:
     store::Random& random_;
     metrics::Families& families_;
     boost::asio::thread_pool& disk_pool_;
+    std::shared_ptr<std::int64_t> followers_ = std::make_shared<std::int64_t>(0);
     bool stopping_ = false;
 };
 

@@ -30,6 +30,7 @@ struct Settings {
     std::int64_t max_tail_lines = 100'000;  // of a log
     std::int64_t max_wait_s = 60;
     std::int64_t max_connections = 1'024;
+    std::int64_t max_followers = 512;  // answers without an end under way, of max_connections
     std::int64_t min_free_bytes = 64
                                   << 20;  // left on the data directory's disk after a submission
 

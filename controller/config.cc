@@ -130,6 +130,12 @@ void add_service(Options& options, Config& config) {
     options.number("max-input-files", config.max_input_files, 1, 100'000, "inputs of one run");
     options.number("max-connections", config.max_connections, 1, 100'000,
                    "open client connections");
+    options.number("max-followers", config.max_followers, 1, 100'000,
+                   "clients that follow logs or events at a time");
+    options.number("max-followed-runs", config.max_followed_runs, 1, 4'096,
+                   "runs whose live log is followed at a time; each costs the engine one stream");
+    options.number("events-kept", config.events_kept, 100, 100'000'000,
+                   "events that /v1/events can resume from; the oldest go");
     options.number("max-wait-s", config.max_wait_s, 1, 3'600, "longest ?wait=");
     options.number("stop-grace-s", config.stop_grace_s, 0, 600,
                    "on SIGTERM, time for steps and requests under way");

@@ -7,6 +7,7 @@
 
 #include "controller/loop.h"
 #include "controller/sweeper.h"
+#include "store/event.h"
 #include "store/limits.h"
 
 namespace mayfly::controller {
@@ -34,6 +35,9 @@ struct Config {
     std::int64_t max_input_files = 1'000;
     std::int64_t max_connections = 1'024;
     std::int64_t max_wait_s = 60;
+    std::int64_t max_followers = 512;
+    std::int64_t max_followed_runs = 64;
+    std::int64_t events_kept = store::kEventsKept;
     std::int64_t stop_grace_s = 10;
     std::int64_t disk_threads = 8;
 };

@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "controller/detached.h"
+#include "controller/explain.h"
 #include "controller/overdue.h"
 #include "metrics/log.h"
 
@@ -179,8 +180,7 @@ asio::awaitable<void> Loop::dispatch() {
     }
 }
 
-Action Loop::look_and_plan(const Live& live) {
-    const auto image = images_.state(live.record.run.spec.image);
+Observation Loop::look(const Live& live, const ImageEvidence& image) const {
     Observation observation{live.record, live.evidence, image, {}, engine_up_, {}, {}, {}, 0, 0};
     observation.grants.prepare = live.granted_prepare;
     observation.grants.start = live.granted_start;
@@ -190,10 +190,43 @@ Action Loop::look_and_plan(const Live& live) {
         admission_held_ ? admission_message_ : "waiting for a free run slot";
     observation.engine_name = world_.engine.name();
     observation.engine_error = engine_error_;
-    if (live.granted_prepare) observation.fresh_nonce = store::make_nonce(world_.random);
     observation.known_since_ms = live.known_since_ms;
     observation.now_ms = world_.clock.now_ms();
+    return observation;
+}
+
+Action Loop::look_and_plan(const Live& live) {
+    const auto image = images_.state(live.record.run.spec.image);
+    Observation observation = look(live, image);
+    if (live.granted_prepare) observation.fresh_nonce = store::make_nonce(world_.random);
     return plan(observation, settings_.plan);
+}
+
+// From 1, among those who wait to be prepared; 0 = it does not.
+std::int64_t Loop::place_of(const std::string& key) const {
+    const auto at = queued_at_.find(key);
+    if (at == queued_at_.end() || live_.at(key)->granted_prepare) return 0;
+    std::int64_t place = 1;
+    for (const auto& other : queued_) {
+        if (other == at->second) break;
+        if (!live_.at(std::get<2>(other))->granted_prepare) ++place;
+    }
+    return place;
+}
+
+std::optional<store::Explanation> Loop::explain(const std::string& run_id) const {
+    const auto found = live_.find(run_id);
+    if (found == live_.end()) return std::nullopt;
+    const Live& live = *found->second;
+    const auto image = images_.state(live.record.run.spec.image);
+    auto out = controller::explain(look(live, image), settings_.plan);
+    out.place = place_of(run_id);
+    out.failures = live.failures;
+    if (live.failures > 0) {
+        out.last_error = live.last_error;
+        out.next_try_ms = queue_.due_ms(run_id).value_or(0);
+    }
+    return out;
 }
 
 // Wait and Forget need no coroutine. True = that was it.
@@ -580,6 +613,9 @@ asio::awaitable<void> Loop::watch_engine() {
             engine_error_.clear();
             engine_facts_ = *facts;
             const auto now_ms = world_.clock.now_ms();
+            if (facts->system_time_ms != 0) {
+                world_.live_status.engines.front().clock_skew_ms = facts->system_time_ms - now_ms;
+            }
             if (!engine_up_ || now_ms >= resync_due_ms_) {
                 const bool listed = co_await resync();
                 if (listed && !engine_up_) set_engine_up(engine_facts_);
@@ -790,6 +826,10 @@ void Loop::publish_status() {
     engine.warnings = engine_facts_.warnings;
     engine.cpus = engine_facts_.cpus;
     engine.memory_bytes = engine_facts_.memory_bytes;
+    engine.kernel = engine_facts_.kernel;
+    engine.cgroup_version = engine_facts_.cgroup_version;
+    engine.storage_driver = engine_facts_.storage_driver;
+    engine.security_options = engine_facts_.security_options;
 }
 
 void Loop::refresh_metrics() {

@@ -36,6 +36,7 @@
 #include "controller/work_queue.h"
 #include "metrics/families.h"
 #include "store/data_dir.h"
+#include "store/explanation.h"
 #include "store/live_status.h"
 #include "store/store.h"
 
@@ -66,10 +67,10 @@ struct LoopWorld {
     store::LiveStatus& live_status;
 };
 
-class Loop {
+class Loop final : public store::Explainer {
 public:
     Loop(LoopWorld world, LoopSettings settings);
-    ~Loop();
+    ~Loop() override;
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
 
@@ -90,6 +91,9 @@ public:
     [[nodiscard]] const std::unordered_map<std::string, LivePtr>& live() const { return live_; }
     [[nodiscard]] ImageCache& images() { return images_; }
 
+    [[nodiscard]] std::optional<store::Explanation> explain(
+        const std::string& run_id) const override;
+
     // Called on the loop's thread with each finished step: tests and traces.
     void on_step(std::function<void(const Live&, std::string_view action)> observer) {
         observer_ = std::move(observer);
@@ -105,7 +109,10 @@ private:
     boost::asio::awaitable<bool> resync();
     boost::asio::awaitable<void> resync_now();
 
+    // `image` is lent to the observation.
+    [[nodiscard]] Observation look(const Live& live, const ImageEvidence& image) const;
     [[nodiscard]] Action look_and_plan(const Live& live);
+    [[nodiscard]] std::int64_t place_of(const std::string& key) const;
     bool settle(const std::string& key, const LivePtr& live, const Action& action);
     void fold_commit(const store::Mutation& mutation, Live& live);
     void fold_listed(const std::string& key, Live& live, const ContainerSummary* found);

@@ -19,6 +19,7 @@
 #include "controller/detached.h"
 #include "controller/engine/docker/client.h"
 #include "controller/healthcheck.h"
+#include "controller/log_feed.h"
 #include "controller/loop.h"
 #include "controller/sweeper.h"
 #include "metrics/families.h"
@@ -92,6 +93,7 @@ api::Settings api_settings(const controller::Config& config) {
     settings.max_input_files = config.max_input_files;
     settings.max_connections = config.max_connections;
     settings.max_wait_s = config.max_wait_s;
+    settings.max_followers = config.max_followers;
     settings.run_uid = config.loop.plan.sandbox.uid;
     settings.run_gid = config.loop.plan.sandbox.gid;
     settings.policy = config.policy;
@@ -180,6 +182,7 @@ int run_daemon(controller::Config config) {
     if (!data_dir) return give_up(kExitCannotOpen, data_dir.error().message);
     auto database = store::Database::open(data_dir->database_file());
     if (!database) return give_up(kExitCannotOpen, database.error().message);
+    (*database)->keep_events(config.events_kept);
 
     asio::io_context io(1);
     asio::thread_pool pool(static_cast<std::size_t>(config.disk_threads));
@@ -204,8 +207,13 @@ int run_daemon(controller::Config config) {
     controller::Loop loop(world, config.loop);
     controller::Sweeper sweeper(world, loop, config.sweeper);
 
-    api::Server server(io, api_settings(config), store, *data_dir, live_status, clock, random,
-                       families, pool);
+    controller::LogFeeds feeds(io.get_executor(), **engine, *alarms, *data_dir,
+                               {.max_feeds = config.max_followed_runs});
+    feeds.on_count([&families](std::int64_t open, std::int64_t) { families.set_log_feeds(open); });
+
+    const api::World api_world{store, *data_dir, live_status, feeds, loop,
+                               clock, random,    families,    pool};
+    api::Server server(io, api_settings(config), api_world);
     if (auto opened = server.open(); !opened)
         return give_up(kExitBadConfig, opened.error().message);
 

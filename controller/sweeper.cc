@@ -267,6 +267,9 @@ asio::awaitable<void> Sweeper::check_disk() {
     }
     status.disk_low = low;
     status.disk_full = full || over_budget;
+    status.disk_free_bytes = space->free_bytes;
+    status.disk_low_bytes = settings_.disk_low_bytes;
+    status.disk_full_bytes = settings_.disk_full_bytes;
     status.disk_message = message;
     loop_.hold_admission(low, message);
 }

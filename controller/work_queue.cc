@@ -86,4 +86,10 @@ std::optional<store::UnixMs> WorkQueue::next_due_ms() const {
     return by_due_.begin()->first;
 }
 
+std::optional<store::UnixMs> WorkQueue::due_ms(const std::string& key) const {
+    const auto found = due_.find(key);
+    if (found == due_.end()) return std::nullopt;
+    return found->second;
+}
+
 }  // namespace mayfly::controller

@@ -36,6 +36,8 @@ public:
 
     // When the earliest delayed key is due; nothing if there is none.
     [[nodiscard]] std::optional<store::UnixMs> next_due_ms() const;
+    // When this key is due, if it is delayed.
+    [[nodiscard]] std::optional<store::UnixMs> due_ms(const std::string& key) const;
     [[nodiscard]] std::size_t ready_count() const { return ready_.size(); }
     [[nodiscard]] std::size_t working_count() const { return working_.size(); }
     [[nodiscard]] std::size_t delayed_count() const { return due_.size(); }

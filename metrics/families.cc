@@ -79,7 +79,7 @@ constexpr std::array kSweepActions = {
     kSweepRemoveFiles,     kSweepDryRun,       kSweepHeld,
 };
 
-constexpr std::array<std::string_view, 22> kEngineEndpoints = {
+constexpr std::array<std::string_view, 23> kEngineEndpoints = {
     "GET /_ping",
     "GET /version",
     "GET /info",
@@ -98,6 +98,7 @@ constexpr std::array<std::string_view, 22> kEngineEndpoints = {
     "GET /containers/{id}/archive",
     "HEAD /containers/{id}/archive",
     "GET /containers/{id}/logs",
+    "GET /containers/{id}/logs?follow",
     "GET /volumes/{name}",
     "GET /volumes",
     "DELETE /volumes/{name}",
@@ -119,7 +120,9 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/runs/{id}/artifacts", 200},
     Route{"GET", "/v1/runs/{id}/artifacts/{path}", 200},
     Route{"GET", "/v1/runs/{id}/artifacts.tar", 200},
+    Route{"GET", "/v1/runs/{id}/explain", 200},
     Route{"GET", "/v1/events", 200},
+    Route{"GET", "/v1/doctor", 200},
     Route{"GET", "/v1/engines", 200},
     Route{"GET", "/v1/openapi.json", 200},
     Route{"GET", "/healthz", 200},
@@ -426,6 +429,10 @@ struct Families::Series {
     // ---- the API
     Gauge& in_flight = lone<Gauge>(registry, "mayfly_api_requests_in_flight",
                                    "HTTP requests begun and not yet answered in full.");
+    Gauge& followers = lone<Gauge>(registry, "mayfly_api_followers",
+                                   "Clients that follow a log or the events right now.");
+    Gauge& log_feeds = lone<Gauge>(registry, "mayfly_log_feeds",
+                                   "Runs whose live log is read from an engine right now.");
     Family<Counter>& requests = family_of<Counter>(
         registry, "mayfly_api_requests_total", "HTTP requests, by method, route and status code.");
     ByLabel<Histogram> request_time{
@@ -601,6 +608,8 @@ void Families::set_disk(std::int64_t free_bytes, std::int64_t low_bytes, std::in
 // ----
 // the API
 
+void Families::set_followers(std::int64_t followers) { put(series_->followers, followers); }
+void Families::set_log_feeds(std::int64_t feeds) { put(series_->log_feeds, feeds); }
 void Families::api_request_began() { series_->in_flight.Increment(); }
 
 void Families::api_request(std::string_view method, std::string_view route, int code,

@@ -121,6 +121,8 @@ public:
 
     // ---- the API
     void api_request_began();
+    void set_followers(std::int64_t followers);
+    void set_log_feeds(std::int64_t feeds);
     // Ends one that began. `route` is a template such as "/v1/runs/{id}".
     void api_request(std::string_view method, std::string_view route, int code, double seconds);
 

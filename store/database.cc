@@ -820,7 +820,7 @@ Result<EventPage> SqliteDatabase::events(const EventFilter& filter) {
                     fmt::format("limit: {} is not within 1 and {}", filter.limit, kEventLimitMax));
     }
     return guarded([&]() -> Result<EventPage> {
-        EventPage page{.events = {}, .scanned_to = filter.after_id, .more = false};
+        EventPage page{.events = {}, .scanned_to = filter.after_id, .more = false, .span = {}};
         const bool one_run = filter.run_ids.size() == 1;
         Use row(one_run ? statements_.events_of_run : statements_.events);
         if (one_run) row.bind(filter.run_ids.front());
@@ -832,6 +832,8 @@ Result<EventPage> SqliteDatabase::events(const EventFilter& filter) {
             if (event_passes(event, filter)) page.events.push_back(std::move(event));
         }
         page.more = rows == filter.limit;
+        Use span(statements_.event_span);
+        if (span.next()) page.span = {.oldest = span.integer(), .newest = span.integer()};
         return page;
     });
 }

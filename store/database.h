@@ -52,7 +52,7 @@ inline constexpr std::int64_t kListLimitMax = 10'000;
 inline constexpr std::size_t kFilterLabelsMax = 16;
 
 struct PhaseCounts {
-    std::int64_t count[kPhaseCount] = {};
+    PhaseNumbers count = {};
     UnixMs oldest_queued_ms = 0;  // 0 = none queued
 };
 

@@ -78,16 +78,17 @@ inline constexpr std::int64_t kEventLimitMax = 10'000;
 
 [[nodiscard]] bool event_passes(const Event& event, const EventFilter& filter);
 
-struct EventPage {
-    std::vector<Event> events;    // by id
-    std::int64_t scanned_to = 0;  // every event up to this id was looked at
-    bool more = false;            // there are rows behind it
-};
-
 // 0 and 0: there is none.
 struct EventSpan {
     std::int64_t oldest = 0;
     std::int64_t newest = 0;
+};
+
+struct EventPage {
+    std::vector<Event> events;    // by id
+    std::int64_t scanned_to = 0;  // every event up to this id was looked at
+    bool more = false;            // there are rows behind it
+    EventSpan span;               // of all that are kept, at the same moment
 };
 
 // How many events are kept when nothing else is said; the oldest go.

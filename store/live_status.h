@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,11 @@ struct EngineStatus {
     std::vector<std::string> warnings;  // what the engine cannot do, known risks of its version
     std::int64_t cpus = 0;
     std::int64_t memory_bytes = 0;
+    std::string kernel;
+    std::string cgroup_version;
+    std::string storage_driver;
+    std::vector<std::string> security_options;
+    std::optional<std::int64_t> clock_skew_ms;  // the engine's clock less ours, when last asked
 };
 
 struct LiveStatus {
@@ -33,7 +39,10 @@ struct LiveStatus {
     bool disk_low = false;   // admission is held
     bool disk_full = false;  // submissions are refused
     std::string disk_message;
-    bool sweep_held = false;  // the sweep's brake is on
+    std::int64_t disk_free_bytes = 0;  // of the data directory's; 0 = not looked yet
+    std::int64_t disk_low_bytes = 0;   // below it admission is held
+    std::int64_t disk_full_bytes = 0;  // below it submissions are refused
+    bool sweep_held = false;           // the sweep's brake is on
     std::string sweep_message;
     std::vector<EngineStatus> engines;
     std::int64_t run_slots = 0;

@@ -5,6 +5,7 @@
 // Values only: no I/O, no clock, no lock. Every room speaks these types.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -32,6 +33,8 @@ enum class Phase : std::uint8_t {
     lost = 8,  // we cannot know how it ended; never guessed to be a success
 };
 inline constexpr std::size_t kPhaseCount = 9;
+// How many runs are in each phase, by its number.
+using PhaseNumbers = std::array<std::int64_t, kPhaseCount>;
 [[nodiscard]] constexpr bool is_terminal(Phase phase) { return phase >= Phase::succeeded; }
 [[nodiscard]] std::string_view to_string(Phase phase);  // "queued", "timed_out", ...
 [[nodiscard]] std::optional<Phase> parse_phase(std::string_view text);

@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace mayfly::controller {
 
@@ -25,6 +27,23 @@ class ByteSink {
 public:
     virtual ~ByteSink() = default;
     virtual std::expected<void, std::string> write(std::span<const std::byte> bytes) = 0;
+};
+
+// Ends a stream from outside when nobody wants it any more. Shared by who asked for the stream and
+// the call: the call then ends with Kind::cut.
+class HangUp {
+public:
+    void now() {
+        asked_ = true;
+        if (close_) close_();
+    }
+    [[nodiscard]] bool asked() const { return asked_; }
+    // The call's side: how to close, while there is something to be closed; null = nothing is.
+    void when_asked(std::function<void()> close) { close_ = std::move(close); }
+
+private:
+    bool asked_ = false;
+    std::function<void()> close_;
 };
 
 // The two log streams, split. Same rule for errors.

@@ -15,6 +15,7 @@
 #include <expected>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -86,6 +87,11 @@ public:
     virtual Call<PathStat> stat_path(std::string id, std::string path) = 0;
     // follow=0, both streams, whole.
     virtual Call<void> read_logs(std::string id, LogSink& sink) = 0;
+
+    // Both streams from their beginning, and what comes, until the container has ended. Holds no
+    // lock of the engine's, and has no deadline: hang up when nobody listens any more.
+    virtual Call<void> follow_logs(std::string id, LogSink& sink,
+                                   std::shared_ptr<HangUp> hang_up) = 0;
 
     virtual Call<VolumeFacts> inspect_volume(std::string name) = 0;
     virtual Call<std::vector<VolumeFacts>> list_volumes(std::string label) = 0;

@@ -30,6 +30,9 @@ struct EngineFacts {
     std::string id;  // /info ID: changes when another engine answers at the same address
     std::int64_t cpus = 0;
     std::int64_t memory_bytes = 0;
+    std::string storage_driver;
+    std::vector<std::string> security_options;  // "name=seccomp,profile=default", ...
+    UnixMs system_time_ms = 0;                  // by the engine's clock; 0 = it does not say
 };
 
 struct ImageFacts {

@@ -69,8 +69,7 @@ std::size_t ApiTest::connections_left() {
 
 void ApiTest::serve(Settings settings) {
     if (settings.listen == Settings{}.listen) settings.listen = "127.0.0.1:0";
-    server_ = std::make_unique<Server>(io_, std::move(settings), *store_, *data_dir_, live_,
-                                       clock_, random_, families_, disk_pool_);
+    server_ = std::make_unique<Server>(io_, std::move(settings), world());
     const auto opened = server_->open();
     ASSERT_TRUE(opened) << opened.error().message;
     on_loop([this] { server_->start(); });
@@ -102,19 +101,32 @@ store::Run ApiTest::apply(store::Mutation mutation) {
     return must(run(store_->apply(std::move(mutation)))).run;
 }
 
-void ApiTest::start_run(const std::string& id) {
+void ApiTest::bind(const std::string& id, std::int64_t number) {
     const store::UnixMs now = clock_.now_ms();
     store::Attempt attempt;
     attempt.run_id = id;
+    attempt.number = number;
     attempt.engine = "local";
-    attempt.container_name = "mayfly-" + id + "-1";
+    attempt.container_name = "mayfly-" + id + "-" + std::to_string(number);
     attempt.nonce = store::make_nonce(random_);
     attempt.volume_name = attempt.container_name + "-" + attempt.nonce;
     attempt.bound_ms = now;
     attempt.prepare_deadline_ms = now + 60'000;
     apply(store::BindAttempt{id, now, attempt});
+}
+
+void ApiTest::start_run(const std::string& id) {
+    const store::UnixMs now = clock_.now_ms();
+    bind(id, 1);
     apply(store::RecordStartIntent{id, 1, now, std::string(64, 'a')});
     apply(store::RecordStarted{id, 1, now, now + 60'000});
+}
+
+void ApiTest::retry_run(const std::string& id) {
+    const store::UnixMs now = clock_.now_ms();
+    apply(store::RetryRun{id, 1, now, store::Reason::EngineInterrupted, "it went away"});
+    apply(store::MarkCollected{id, 1, now});
+    bind(id, 2);
 }
 
 void ApiTest::publish(const std::string& id, std::string_view name, std::string_view content) {

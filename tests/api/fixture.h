@@ -19,6 +19,7 @@
 #include "metrics/families.h"
 #include "store/data_dir.h"
 #include "store/store.h"
+#include "tests/api/live_world.h"
 #include "tests/support/http_client.h"
 
 namespace mayfly::api {
@@ -49,6 +50,11 @@ protected:
     void serve(Settings settings = {});
     void stop(std::int64_t grace_ms = 5'000);
 
+    // What a server of this test stands on.
+    [[nodiscard]] World world() {
+        return {*store_, *data_dir_, live_,     live_logs_, explainer_,
+                clock_,  random_,    families_, disk_pool_};
+    }
     [[nodiscard]] test::HttpClient client() const {
         return test::HttpClient::tcp(server_->port());
     }
@@ -71,6 +77,8 @@ protected:
     // The way of a run, as the controller would record it.
     void start_run(const std::string& id);
     void finish_run(const std::string& id, const Ending& ending);
+    // The first attempt is lost, and the second is bound.
+    void retry_run(const std::string& id);
     // What is in the spool: run folders and files being written.
     [[nodiscard]] std::size_t run_folders() const;
     [[nodiscard]] std::size_t files_being_written() const;
@@ -81,6 +89,8 @@ protected:
     std::optional<store::DataDir> data_dir_;
     std::unique_ptr<store::Store> store_;
     store::LiveStatus live_;
+    FakeLiveLogs live_logs_{io_};
+    FakeExplainer explainer_;
     store::SystemClock clock_;
     store::SystemRandom random_;
     metrics::Families families_{"test"};
@@ -92,6 +102,7 @@ protected:
 
 private:
     store::Run apply(store::Mutation mutation);
+    void bind(const std::string& id, std::int64_t number);
     void publish(const std::string& id, std::string_view name, std::string_view content);
 };
 

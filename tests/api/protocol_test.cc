@@ -303,14 +303,12 @@ TEST_F(Protocol, ListensOnAUnixSocket) {
     EXPECT_EQ(server_->port(), 0);
     peer.close();
     // A second one sees that the first lives; a file that is no socket is left alone.
-    Server rival(io_, settings, *store_, *data_dir_, live_, clock_, random_, families_,
-                 disk_pool_);
+    Server rival(io_, settings, world());
     const auto taken = rival.open();
     ASSERT_FALSE(taken);
     EXPECT_EQ(taken.error().kind, store::ErrorKind::locked);
     settings.unix_socket = (dir_ / "data" / "mayfly.db").string();
-    Server wrong(io_, settings, *store_, *data_dir_, live_, clock_, random_, families_,
-                 disk_pool_);
+    Server wrong(io_, settings, world());
     ASSERT_FALSE(wrong.open());
     EXPECT_TRUE(std::filesystem::exists(settings.unix_socket));
     stop();
@@ -336,8 +334,7 @@ TEST_F(Protocol, RefusesAddressesThatItShouldNotListenOn) {
          }) {
         Settings settings;
         settings.listen = c.listen;
-        Server server(io_, settings, *store_, *data_dir_, live_, clock_, random_, families_,
-                      disk_pool_);
+        Server server(io_, settings, world());
         const auto opened = server.open();
         ASSERT_FALSE(opened) << c.listen;
         EXPECT_EQ(opened.error().kind, store::ErrorKind::invalid) << c.listen;
@@ -353,7 +350,7 @@ TEST_F(Protocol, RefusesAddressesThatItShouldNotListenOn) {
     Settings same;
     same.listen = "0.0.0.0:" + std::to_string(server_->port());
     same.allow_remote = true;
-    Server rival(io_, same, *store_, *data_dir_, live_, clock_, random_, families_, disk_pool_);
+    Server rival(io_, same, world());
     const auto taken = rival.open();
     ASSERT_FALSE(taken);
     EXPECT_EQ(taken.error().kind, store::ErrorKind::locked);

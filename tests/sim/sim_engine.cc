@@ -316,6 +316,11 @@ Call<void> SimEngine::read_logs(std::string id, LogSink& sink) {
     co_return Reply<void>{};
 }
 
+Call<void> SimEngine::follow_logs(std::string id, LogSink& sink,
+                                  std::shared_ptr<controller::HangUp>) {
+    return read_logs(std::move(id), sink);
+}
+
 Call<VolumeFacts> SimEngine::inspect_volume(std::string name) {
     return exchange<VolumeFacts>(
         {"GET /volumes/{name}", name, false, false},

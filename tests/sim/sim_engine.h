@@ -45,6 +45,9 @@ public:
     Call<void> get_archive(std::string id, std::string path, controller::ByteSink& sink) override;
     Call<controller::PathStat> stat_path(std::string id, std::string path) override;
     Call<void> read_logs(std::string id, controller::LogSink& sink) override;
+    // What there is; histories have no followers.
+    Call<void> follow_logs(std::string id, controller::LogSink& sink,
+                           std::shared_ptr<controller::HangUp> hang_up) override;
     Call<controller::VolumeFacts> inspect_volume(std::string name) override;
     Call<std::vector<controller::VolumeFacts>> list_volumes(std::string label) override;
     Call<controller::RemoveOutcome> remove_volume(std::string name) override;

@@ -147,6 +147,58 @@ HttpAnswer HttpClient::ask(const std::string& method, const std::string& target,
     return read(method == "HEAD");
 }
 
+HttpAnswer HttpClient::begin(const std::string& target, const Headers& headers) {
+    std::string head = "GET " + target + " HTTP/1.1\r\nHost: localhost\r\n";
+    for (const auto& [name, value] : headers) head += name + ": " + value + "\r\n";
+    if (!send(head + "\r\n")) return {};
+    HttpAnswer answer = read(true);
+    last_chunk_ = answer.header("Transfer-Encoding") != "chunked";
+    body_.clear();
+    if (last_chunk_) {
+        const auto length =
+            static_cast<std::size_t>(std::atoll(("0" + answer.header("Content-Length")).c_str()));
+        while (buffer_.size() < length && fill()) {
+        }
+        answer.body = buffer_.substr(0, length);
+        buffer_.erase(0, length);
+    }
+    return answer;
+}
+
+// One chunk more.
+bool HttpClient::fill_body() {
+    if (last_chunk_) return false;
+    std::size_t line = buffer_.find("\r\n");
+    while (line == std::string::npos) {
+        if (!fill()) return false;
+        line = buffer_.find("\r\n");
+    }
+    const auto size = static_cast<std::size_t>(std::strtoull(buffer_.c_str(), nullptr, 16));
+    while (buffer_.size() < line + 2 + size + 2) {
+        if (!fill()) return false;
+    }
+    body_ += buffer_.substr(line + 2, size);
+    buffer_.erase(0, line + 2 + size + 2);
+    last_chunk_ = size == 0;
+    return !last_chunk_;
+}
+
+std::string HttpClient::read_until(std::string_view needle) {
+    std::size_t at = body_.find(needle);
+    while (at == std::string::npos && fill_body()) at = body_.find(needle);
+    const std::size_t end = at == std::string::npos ? body_.size() : at + needle.size();
+    std::string out = body_.substr(0, end);
+    body_.erase(0, end);
+    return out;
+}
+
+std::string HttpClient::read_rest(bool& whole) {
+    while (fill_body()) {
+    }
+    whole = last_chunk_;
+    return std::exchange(body_, {});
+}
+
 std::string HttpClient::read_to_end() {
     while (fill()) {
     }

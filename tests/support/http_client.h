@@ -40,6 +40,14 @@ public:
     // Sends and reads. Host and, with a body, Content-Length are added unless they are given.
     HttpAnswer ask(const std::string& method, const std::string& target,
                    const Headers& headers = {}, std::string_view body = {});
+    // Sends a GET whose answer has no end in sight, and reads its head only. What comes after is
+    // read with read_until and read_rest.
+    HttpAnswer begin(const std::string& target, const Headers& headers = {});
+    // The body of such an answer, without its chunks' frames, up to and with the first `needle`;
+    // what there is when the body ends before.
+    std::string read_until(std::string_view needle);
+    // All that is left of it. `whole`: the last chunk came, so it was not cut off.
+    std::string read_rest(bool& whole);
     // Blocks until the peer closes, and returns what came before.
     std::string read_to_end();
     // Closes without goodbye (RST).
@@ -50,9 +58,12 @@ public:
 private:
     explicit HttpClient(int fd) : fd_(fd) {}
     bool fill();
+    bool fill_body();
 
     int fd_ = -1;
     std::string buffer_;
+    std::string body_;  // of the answer that begin() began, decoded and not yet returned
+    bool last_chunk_ = false;
 };
 
 }  // namespace mayfly::test

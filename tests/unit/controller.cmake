@@ -1,6 +1,7 @@
 target_sources(mayfly-unit-tests PRIVATE
   controller_admission_test.cc
   controller_exit_policy_test.cc
+  controller_explain_test.cc
   controller_healthcheck_test.cc
   controller_live_test.cc
   controller_overdue_test.cc

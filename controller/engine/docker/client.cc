@@ -439,6 +439,28 @@ Call<void> DockerEngine::read_logs(std::string id, LogSink& sink) {
     co_return whole;
 }
 
+Call<void> DockerEngine::follow_logs(std::string id, LogSink& sink,
+                                     std::shared_ptr<HangUp> hang_up) {
+    const std::int64_t begin_us = clock_.steady_us();
+    Ask ask =
+        ask_for("GET /containers/{id}/logs?follow",
+                fmt::format("/containers/{}/logs?stdout=1&stderr=1&follow=1", encode(id)), id, 0);
+    const std::string call = ask.call;
+    LogDemux demux;
+    ask.request.on_bytes = [&demux, &sink](std::span<const std::byte> bytes) {
+        return demux.feed(bytes, sink);
+    };
+    ask.finish = [&demux] { return demux.finish(); };
+    ask.request.hang_up = hang_up;
+    auto said = co_await send(std::move(ask));
+    // An end that we wanted is no failure of the engine's.
+    std::string_view result = "ok";
+    if (!said && !hang_up->asked()) result = controller::to_string(said.error().kind);
+    observe(call, result, begin_us);
+    if (!said) co_return std::unexpected(std::move(said.error()));
+    co_return Reply<void>();
+}
+
 // ---- the volumes
 
 Call<VolumeFacts> DockerEngine::inspect_volume(std::string name) {

@@ -90,6 +90,8 @@ public:
     Call<void> get_archive(std::string id, std::string path, ByteSink& sink) override;
     Call<PathStat> stat_path(std::string id, std::string path) override;
     Call<void> read_logs(std::string id, LogSink& sink) override;
+    Call<void> follow_logs(std::string id, LogSink& sink,
+                           std::shared_ptr<HangUp> hang_up) override;
     Call<VolumeFacts> inspect_volume(std::string name) override;
     Call<std::vector<VolumeFacts>> list_volumes(std::string label) override;
     Call<RemoveOutcome> remove_volume(std::string name) override;

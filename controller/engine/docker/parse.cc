@@ -515,6 +515,10 @@ Parsed<EngineFacts> parse_info(std::string_view body, EngineFacts facts) {
         out.warnings = root.texts("Warnings");
         out.cpus = root.number("NCPU", true);
         out.memory_bytes = root.number("MemTotal", true);
+        out.storage_driver = root.text("Driver");
+        out.security_options = root.texts("SecurityOptions");
+        const auto at = parse_rfc3339_ns(root.text("SystemTime"));
+        out.system_time_ms = at ? *at / 1'000'000 : 0;
         return out;
     });
 }

@@ -757,7 +757,18 @@ asio::awaitable<Answer> Transport::Core::exchange(std::shared_ptr<Core> core, Re
             connection = std::move(*connected);
         }
         Progress progress;
+        if (request.hang_up) {
+            if (request.hang_up->asked()) {
+                fail(answer, Fault::cut, "hung up");
+                co_return answer;
+            }
+            request.hang_up->when_asked([stream = connection->stream.get()] { stream->close(); });
+        }
         co_await core->perform(*connection, request, answer, progress);
+        if (request.hang_up) {
+            request.hang_up->when_asked(nullptr);
+            if (request.hang_up->asked()) co_return answer;
+        }
         const bool nothing_sent = answer.fault == Fault::unreachable;
         const bool nothing_said = answer.fault == Fault::cut && progress.reply_bytes == 0;
         if (reused && !core->closed_ && (nothing_sent || (nothing_said && request.only_asks()))) {

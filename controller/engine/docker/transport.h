@@ -54,6 +54,9 @@ struct Request {
     // connection.
     std::function<std::expected<void, StreamError>(std::span<const std::byte>)> on_bytes;
 
+    // Ends the call from outside, with Fault::cut.
+    std::shared_ptr<HangUp> hang_up;
+
     [[nodiscard]] bool only_asks() const { return verb == "GET" || verb == "HEAD"; }
 };
 
