@@ -22,8 +22,8 @@ void read_labels(Query& query, std::vector<std::pair<std::string, std::string>>&
         labels.emplace_back(std::move(key), label.substr(equals + 1));
     }
     if (labels.size() > kLabelFiltersMax) {
-        query.complain({"label", "comes too often",
-                        static_cast<std::int64_t>(kLabelFiltersMax), std::ssize(labels)});
+        query.complain({"label", "comes too often", static_cast<std::int64_t>(kLabelFiltersMax),
+                        std::ssize(labels)});
     }
 }
 

@@ -172,7 +172,7 @@ public:
                 feed->flush_posted = false;
                 if (auto flushed = feed->flush(); !flushed) {
                     feed->error = flushed.error();
-                    feed->hang_up->now();
+                    feed->hang_up->close();
                 }
             });
         }
@@ -261,7 +261,7 @@ bool LogFeeds::Core::make_room() {
         feeds_, [](const auto& entry) { return entry.second->followers.empty(); });
     if (idle == feeds_.end()) return false;
     const FeedPtr feed = idle->second;
-    feed->hang_up->now();
+    feed->hang_up->close();
     drop(feed);
     return true;
 }
@@ -315,7 +315,7 @@ asio::awaitable<void> LogFeeds::Core::linger(FeedPtr feed) {
     const auto alarm = alarms_.make();
     co_await alarm->wait(settings_.linger_ms);
     if (feed->followers.empty()) {
-        feed->hang_up->now();
+        feed->hang_up->close();
         self->drop(feed);
     }
 }
@@ -335,7 +335,7 @@ void LogFeeds::Core::count() {
 
 void LogFeeds::Core::close() {
     closed_ = true;
-    for (const auto& [key, feed] : feeds_) feed->hang_up->now();
+    for (const auto& [key, feed] : feeds_) feed->hang_up->close();
 }
 
 LogFeeds::LogFeeds(asio::any_io_executor executor, Engine& engine, Alarms& alarms,

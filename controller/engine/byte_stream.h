@@ -33,7 +33,7 @@ public:
 // the call: the call then ends with Kind::cut.
 class HangUp {
 public:
-    void now() {
+    void close() {
         asked_ = true;
         if (close_) close_();
     }
