@@ -154,8 +154,8 @@ class Crowd:
 
 def a_crowd(checks, daemon, followers, megabytes):
     size = megabytes * 1_000_000
-    script = (f"sleep 1; yes 'a line of some length, the {megabytes} millionth of its kind'"
-              f" | head -c {size}; sleep 1")
+    line = f"{megabytes} million bytes of lines like this one, to each of the followers. " * 4
+    script = f"sleep 1; yes '{line}' | head -c {size}; sleep 1"
     run = daemon.client.submit(spec(script, limits={"log_bytes": 64 * MIB, "timeout_s": 300}))
     wait_for(lambda: daemon.client.get(run["id"])["status"]["phase"] == "running")
     before = memory_peak(daemon.process)
@@ -182,8 +182,10 @@ def a_crowd(checks, daemon, followers, megabytes):
 
 def a_reader_who_does_not_read(checks, daemon, engine):
     """He holds up nobody: not the run, not the engine, not the others."""
-    script = "yes 'a line that is long enough' | head -c 20000000; sleep 600"
-    run = daemon.client.submit(spec(script, limits={"log_bytes": 64 * MIB}))["id"]
+    line = "a line that is long: an engine spends its time on lines, not on bytes. " * 5
+    script = f"yes '{line}' | head -c 20000000; sleep 600"
+    run = daemon.client.submit(
+        spec(script, limits={"log_bytes": 64 * MIB, "timeout_s": 900}))["id"]
     wait_for(lambda: daemon.client.get(run)["status"]["phase"] == "running")
     stuck = socket.create_connection(("127.0.0.1", daemon.port))
     stuck.sendall(f"GET {logs_path(run)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
