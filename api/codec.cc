@@ -190,8 +190,9 @@ std::string run_text(const store::Run& run, bool with_result) {
         status.back() = ',';
         status += "\"result\":" + (result.empty() ? std::string("null") : result) + "}";
     }
-    return "{\"id\":" + text_of(run.id) + ",\"spec\":" + text_of(store::spec_to_json(run.spec)) +
-           ",\"status\":" + status + "}";
+    return "{\"id\":" + text_of(run.id) +
+           ",\"spec\":" + text_of(store::shown_spec_json(run.spec)) + ",\"status\":" + status +
+           "}";
 }
 
 std::string runs_text(const std::vector<store::Run>& runs, bool more, std::size_t max_bytes) {

@@ -102,6 +102,22 @@ const std::string kSelectEvent =
     "SELECT id, at_ms, type, run_id, owner, labels, revision, attempt, phase, reason, message,"
     " pending, pending_message, exit_code, signal FROM events";
 
+// From one origin to the next by one seek each, however many deliveries wait for it.
+const std::string kSelectWebhookHeads =
+    "WITH RECURSIVE origins (origin) AS ("
+    " SELECT (SELECT min(origin) FROM webhook_deliveries"
+    "          INDEXED BY webhook_deliveries_pending WHERE state = 0)"
+    " UNION ALL"
+    " SELECT (SELECT min(d.origin) FROM webhook_deliveries d"
+    "          INDEXED BY webhook_deliveries_pending"
+    "          WHERE d.state = 0 AND d.origin > origins.origin)"
+    " FROM origins WHERE origins.origin IS NOT NULL)"
+    " SELECT d.event_id, d.run_id, d.origin, d.url, d.secret, d.payload, d.tries, d.next_ms"
+    " FROM origins CROSS JOIN webhook_deliveries d ON d.event_id ="
+    "  (SELECT event_id FROM webhook_deliveries INDEXED BY webhook_deliveries_pending"
+    "    WHERE state = 0 AND origin = origins.origin ORDER BY next_ms, event_id LIMIT 1)"
+    " ORDER BY d.next_ms, d.event_id LIMIT ?";
+
 // Prepared once. INDEXED BY makes a read that would scan finished rows fail here, at the start.
 // A statement that is prepared when it is first used: of the thirty, a short life needs ten, and
 // the triggers make some costly.
@@ -162,6 +178,14 @@ struct Statements {
                                             " INDEXED BY events_by_run WHERE run_id = ? AND id > ?"
                                             " ORDER BY id LIMIT ?"};
 
+    SQLite::Statement webhook_heads{db, kSelectWebhookHeads};
+    SQLite::Statement webhooks_pending{db, "SELECT deliveries FROM webhook_sums WHERE state = 0"};
+    SQLite::Statement webhook_progress{
+        db,
+        "SELECT event_id, state, tries, next_ms, last_status, last_error FROM webhook_deliveries"
+        " INDEXED BY webhook_deliveries_by_run WHERE run_id = ?"
+        " ORDER BY state = 0 DESC, event_id DESC LIMIT 1"};
+
     SQLite::Statement insert_run{
         db,
         "INSERT INTO runs (id, owner, idempotency_key, spec_sha256, created_ms,"
@@ -208,6 +232,24 @@ struct Statements {
         " reason, message, pending, pending_message, exit_code, signal)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
     SQLite::Statement drop_events{db, "DELETE FROM events WHERE id <= ?"};
+    SQLite::Statement insert_delivery{
+        db,
+        "INSERT INTO webhook_deliveries (event_id, run_id, origin, url, secret, payload, next_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"};
+    SQLite::Statement retry_delivery{
+        db,
+        "UPDATE webhook_deliveries SET tries = ?, next_ms = ?, last_status = ?, last_error = ?"
+        " WHERE event_id = ? AND state = 0"};
+    SQLite::Statement end_delivery{
+        db,
+        "UPDATE webhook_deliveries SET state = ?, secret = '', payload = '', tries = ?,"
+        " last_status = ?, last_error = ? WHERE event_id = ? AND state = 0"};
+    SQLite::Statement drop_delivery{
+        db,
+        "DELETE FROM webhook_deliveries WHERE event_id = ? AND state <> 0"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)"};
+    SQLite::Statement drop_deliveries{
+        db, "DELETE FROM webhook_deliveries WHERE run_id = ? AND state <> 0"};
     SQLite::Statement delete_run{db, "DELETE FROM runs WHERE seq = ?"};
 };
 
@@ -315,6 +357,9 @@ public:
     void keep_events(std::int64_t count) override {
         events_kept_ = std::max<std::int64_t>(count, 1);
     }
+    Result<WebhookHeads> webhook_heads(std::int64_t limit) override;
+    Result<void> record_webhook(const WebhookOutcome& outcome) override;
+    Result<std::optional<WebhookProgress>> webhook_progress(const std::string& run_id) override;
     Result<PhaseCounts> counts() override;
     Result<std::int64_t> stored_bytes() override;
     Result<std::int64_t> database_bytes() override;
@@ -350,7 +395,8 @@ private:
     void write(const Stored& before, const RunRecord& after, const HarvestResult* harvest,
                UnixMs now_ms);
     void tell(const RunRecord* before, const RunRecord& after, UnixMs now_ms);
-    void record(const Event& event);
+    void record(Event event, const RunSpec& spec);
+    void enqueue(const Event& event, const Webhook& webhook);
     void write_attempt(const Attempt& attempt);
     void write_progress(std::int64_t seq, const Run& run);
     void write_finish(std::int64_t seq, const Run& run, const HarvestResult& harvest);
@@ -566,10 +612,10 @@ void SqliteDatabase::tell(const RunRecord* before, const RunRecord& after, UnixM
     auto event = event_of(before, after);
     if (!event) return;
     event->at_ms = now_ms;
-    record(*event);
+    record(*std::move(event), after.run.spec);
 }
 
-void SqliteDatabase::record(const Event& event) {
+void SqliteDatabase::record(Event event, const RunSpec& spec) {
     const std::string labels = labels_json(event.labels);
     Use(statements_.insert_event)
         .bind(event.at_ms, to_string(event.type), event.run_id, event.owner, labels,
@@ -577,8 +623,19 @@ void SqliteDatabase::record(const Event& event) {
               event.message, to_string(event.pending), event.pending_message, event.exit_code,
               event.signal)
         .run();
-    const std::int64_t gone = db_->getLastInsertRowid() - events_kept_;
+    event.id = db_->getLastInsertRowid();
+    const std::int64_t gone = event.id - events_kept_;
     if (gone > 0) Use(statements_.drop_events).bind(gone).run();
+    if (spec.webhook) enqueue(event, *spec.webhook);
+}
+
+void SqliteDatabase::enqueue(const Event& event, const Webhook& webhook) {
+    if (!webhook.all_events && event.type != EventType::finished) return;
+    const std::string origin = origin_of(webhook.url);
+    const std::string payload = event_text(event);
+    Use(statements_.insert_delivery)
+        .bind(event.id, event.run_id, origin, webhook.url, webhook.secret, payload, event.at_ms)
+        .run();
 }
 
 void SqliteDatabase::write_attempt(const Attempt& attempt) {
@@ -638,7 +695,8 @@ Result<void> SqliteDatabase::purge(const std::string& run_id) {
             return fail(ErrorKind::conflict, "run " + run_id + " is neither deleted nor expired");
         }
         // A tombstone has told it already.
-        if (run.delete_requested_ms == 0) record(expiry_event(stored->record));
+        if (run.delete_requested_ms == 0) record(expiry_event(stored->record), run.spec);
+        Use(statements_.drop_deliveries).bind(run_id).run();
         Use(statements_.delete_run).bind(stored->seq).run();
         specs_.forget(stored->seq);
         return {};
@@ -847,6 +905,76 @@ Result<EventSpan> SqliteDatabase::event_span() {
     });
 }
 
+// ------------------------------------------------------------------------------------------
+// webhooks
+
+Result<WebhookHeads> SqliteDatabase::webhook_heads(std::int64_t limit) {
+    return guarded([&]() -> Result<WebhookHeads> {
+        WebhookHeads found;
+        Use pending(statements_.webhooks_pending);
+        if (pending.next()) found.pending = pending.integer();
+        if (found.pending == 0) return found;
+        Use row(statements_.webhook_heads);
+        row.bind(std::max<std::int64_t>(limit, 0));
+        while (row.next()) {
+            WebhookDelivery delivery;
+            delivery.event_id = row.integer();
+            delivery.run_id = row.text();
+            delivery.origin = row.text();
+            delivery.url = row.text();
+            delivery.secret = row.text();
+            delivery.payload = row.text();
+            delivery.tries = row.integer();
+            delivery.next_ms = row.integer();
+            found.heads.push_back(std::move(delivery));
+        }
+        return found;
+    });
+}
+
+Result<void> SqliteDatabase::record_webhook(const WebhookOutcome& outcome) {
+    return change([&]() -> Result<void> {
+        const auto before = changes();
+        if (outcome.state == DeliveryState::pending) {
+            Use(statements_.retry_delivery)
+                .bind(outcome.tries, outcome.next_ms, outcome.last_status, outcome.last_error,
+                      outcome.event_id)
+                .run();
+        } else {
+            Use(statements_.end_delivery)
+                .bind(static_cast<std::int64_t>(outcome.state), outcome.tries, outcome.last_status,
+                      outcome.last_error, outcome.event_id)
+                .run();
+        }
+        if (changes() == before) {
+            return fail(ErrorKind::conflict,
+                        fmt::format("no delivery of event {} is pending", outcome.event_id));
+        }
+        Use(statements_.drop_delivery).bind(outcome.event_id).run();
+        return {};
+    });
+}
+
+Result<std::optional<WebhookProgress>> SqliteDatabase::webhook_progress(
+    const std::string& run_id) {
+    return guarded([&]() -> Result<std::optional<WebhookProgress>> {
+        Use row(statements_.webhook_progress);
+        if (!row.bind(run_id).next()) return std::optional<WebhookProgress>();
+        WebhookProgress progress;
+        progress.event_id = row.integer();
+        const auto state = row.integer();
+        if (state < 0 || state > static_cast<std::int64_t>(DeliveryState::given_up)) {
+            throw Unreadable("the state of a delivery: " + std::to_string(state));
+        }
+        progress.state = static_cast<DeliveryState>(state);
+        progress.tries = row.integer();
+        progress.next_ms = row.integer();
+        progress.last_status = row.integer();
+        progress.last_error = row.text();
+        return std::optional(std::move(progress));
+    });
+}
+
 Result<PhaseCounts> SqliteDatabase::counts() {
     return guarded([&]() -> Result<PhaseCounts> {
         PhaseCounts counts;
@@ -895,6 +1023,13 @@ Result<void> SqliteDatabase::integrity_check() {
             return fail(ErrorKind::corrupt, "phase_sums: the sum of phase " +
                                                 sums.getColumn(0).getString() +
                                                 " is not that of its runs");
+        }
+        SQLite::Statement webhooks(*db_,
+                                   "SELECT 1 FROM webhook_sums s WHERE deliveries <>"
+                                   " (SELECT count(*) FROM webhook_deliveries"
+                                   "   WHERE state = s.state)");
+        if (webhooks.executeStep()) {
+            return fail(ErrorKind::corrupt, "webhook_sums: the sum is not that of its deliveries");
         }
         return {};
     });

@@ -22,6 +22,7 @@
 #include "store/event.h"
 #include "store/mutation.h"
 #include "store/run.h"
+#include "store/webhook.h"
 
 namespace mayfly::store {
 
@@ -87,9 +88,9 @@ public:
 
     // --- status, written for the controller
     virtual Result<RunRecord> apply(const Mutation& mutation) = 0;
-    // Drops the row and everything that hangs on it. `conflict` unless it is collected and either
-    // has a tombstone or an expiry, which the caller has seen pass (`expired`). The spool folder
-    // must already be gone.
+    // Drops the row and everything that hangs on it, but for deliveries that are still pending.
+    // `conflict` unless it is collected and either has a tombstone or an expiry, which the caller
+    // has seen pass (`expired`). The spool folder must already be gone.
     virtual Result<void> purge(const std::string& run_id) = 0;
 
     // --- reads
@@ -114,6 +115,15 @@ public:
     virtual Result<EventSpan> event_span() = 0;
     // From here on only the newest `count` (1 and up) are kept: each new one drops what is older.
     virtual void keep_events(std::int64_t count) = 0;
+
+    // --- webhooks. An event of a run that names one makes a delivery, in the same transaction.
+    // The delivery that is due first of each of up to `limit` origins, by time.
+    virtual Result<WebhookHeads> webhook_heads(std::int64_t limit) = 0;
+    // What a try came to. `conflict` when no such delivery is pending.
+    virtual Result<void> record_webhook(const WebhookOutcome& outcome) = 0;
+    // Of a run: the newest that is pending, else the newest. Nothing: there was no event to tell
+    // yet, or the run has no webhook.
+    virtual Result<std::optional<WebhookProgress>> webhook_progress(const std::string& run_id) = 0;
 
     // Of all rows, also those with a tombstone.
     virtual Result<PhaseCounts> counts() = 0;

@@ -111,6 +111,14 @@ enum class Network : std::uint8_t {
     loopback,  // the same isolation, `localhost` resolves, the slower start
 };
 
+// Where to tell of this run. The URL is validated by the API.
+struct Webhook {
+    std::string url;
+    std::string secret;       // "" = what is sent is not signed. Never shown, never logged
+    bool all_events = false;  // every event of the run, not its end alone
+    bool operator==(const Webhook&) const = default;
+};
+
 struct RunSpec {
     std::string image;
     std::vector<std::string> command;
@@ -124,6 +132,7 @@ struct RunSpec {
     std::int64_t priority = 0;
     std::int64_t max_attempts = 1;  // > 1 only for lost attempts: retry{max_attempts, on:["lost"]}
     std::int64_t ttl_s = 0;         // kept this long after it finished
+    std::optional<Webhook> webhook;
     bool operator==(const RunSpec&) const = default;
 };
 

@@ -325,9 +325,61 @@ WHEN old.id = (SELECT max(id) FROM events)
 BEGIN SELECT RAISE(ABORT, 'the newest event stays: its number is the place to go on from'); END;
 )sql";
 
+// What is to be told because of an event (store/webhook.h), in the transaction of the event.
+// Without a foreign key: what is pending outlives its run. The sum is kept by triggers, so that
+// counting reads no rows.
+constexpr const char* kVersion3 = R"sql(
+CREATE TABLE webhook_deliveries (
+    event_id INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    url TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2),
+    tries INTEGER NOT NULL DEFAULT 0,
+    next_ms INTEGER NOT NULL,
+    last_status INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT NOT NULL DEFAULT '',
+    CHECK (state = 0 OR (secret = '' AND payload = ''))
+) STRICT;
+CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (origin, next_ms, event_id)
+    WHERE state = 0;
+CREATE INDEX webhook_deliveries_by_run ON webhook_deliveries (run_id, event_id);
+
+CREATE TABLE webhook_sums (
+    state INTEGER PRIMARY KEY,
+    deliveries INTEGER NOT NULL DEFAULT 0 CHECK (deliveries >= 0)
+) STRICT;
+INSERT INTO webhook_sums (state) VALUES (0);
+
+CREATE TRIGGER webhook_deliveries_counted_in AFTER INSERT ON webhook_deliveries
+WHEN new.state = 0 BEGIN
+    UPDATE webhook_sums SET deliveries = deliveries + 1 WHERE state = 0;
+END;
+CREATE TRIGGER webhook_deliveries_counted_out AFTER UPDATE OF state ON webhook_deliveries
+WHEN old.state = 0 AND new.state <> 0 BEGIN
+    UPDATE webhook_sums SET deliveries = deliveries - 1 WHERE state = 0;
+END;
+
+CREATE TRIGGER webhook_deliveries_identity BEFORE UPDATE OF
+    event_id, run_id, origin, url ON webhook_deliveries
+WHEN new.event_id <> old.event_id OR new.run_id <> old.run_id OR new.origin <> old.origin
+  OR new.url <> old.url
+BEGIN SELECT RAISE(ABORT, 'what names a delivery never changes'); END;
+CREATE TRIGGER webhook_deliveries_forward BEFORE UPDATE ON webhook_deliveries
+WHEN old.state <> 0 OR new.tries < old.tries
+  OR (new.state = 0 AND (new.payload <> old.payload OR new.secret <> old.secret))
+BEGIN SELECT RAISE(ABORT, 'a delivery only moves forward'); END;
+CREATE TRIGGER webhook_deliveries_kept BEFORE DELETE ON webhook_deliveries
+WHEN old.state = 0
+BEGIN SELECT RAISE(ABORT, 'a delivery that is pending stays'); END;
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kVersion1},
     Migration{.version = 2, .sql = kVersion2},
+    Migration{.version = 3, .sql = kVersion3},
 };
 
 }  // namespace

@@ -142,8 +142,20 @@ std::int64_t read_max_attempts(const json& retry) {
     return integer(retry, "max_attempts");
 }
 
+Webhook read_webhook(const json& object) {
+    expect_members(object, 3, "webhook");
+    Webhook webhook{.url = text(object, "url"), .secret = text(object, "secret")};
+    const auto& on = member(object, "on");
+    webhook.all_events = on == json::array({"all"});
+    if (!webhook.all_events && on != json::array({"finished"})) {
+        throw NotOurs("\"on\" is neither [\"finished\"] nor [\"all\"]");
+    }
+    return webhook;
+}
+
 RunSpec read_spec(const json& object) {
-    expect_members(object, 12, "the spec");
+    const bool tells = object.is_object() && object.contains("webhook");
+    expect_members(object, tells ? 13 : 12, "the spec");
     RunSpec spec;
     spec.image = text(object, "image");
     spec.command = member(object, "command").get<std::vector<std::string>>();
@@ -157,6 +169,7 @@ RunSpec read_spec(const json& object) {
     spec.priority = integer(object, "priority");
     spec.max_attempts = read_max_attempts(member(object, "retry"));
     spec.ttl_s = integer(object, "ttl_s");
+    if (tells) spec.webhook = read_webhook(member(object, "webhook"));
     return spec;
 }
 
@@ -174,7 +187,7 @@ json spec_to_json(const RunSpec& spec) {
     if (spec.stdin_file) {
         stdin_json = {{"size", spec.stdin_file->size}, {"sha256", spec.stdin_file->sha256}};
     }
-    return json{
+    json object = {
         {"image", spec.image},
         {"command", spec.command},
         {"files", std::move(files)},
@@ -188,6 +201,24 @@ json spec_to_json(const RunSpec& spec) {
         {"retry", {{"max_attempts", spec.max_attempts}, {"on", json::array({"lost"})}}},
         {"ttl_s", spec.ttl_s},
     };
+    // Left out when there is none: a spec from before there were webhooks keeps its text, and with
+    // it its hash.
+    if (spec.webhook) {
+        object["webhook"] = {{"url", spec.webhook->url},
+                             {"secret", spec.webhook->secret},
+                             {"on", json::array({spec.webhook->all_events ? "all" : "finished"})}};
+    }
+    return object;
+}
+
+json shown_spec_json(const RunSpec& spec) {
+    json object = spec_to_json(spec);
+    if (spec.webhook) {
+        json& webhook = object["webhook"];
+        webhook.erase("secret");
+        webhook["signed"] = !spec.webhook->secret.empty();
+    }
+    return object;
 }
 
 std::string canonical_spec(const RunSpec& spec) { return spec_to_json(spec).dump(); }

@@ -675,6 +675,26 @@ asio::awaitable<Result<std::vector<std::string>>> Store::known(std::vector<std::
     return call<std::vector<std::string>>(impl_->core, Kind::read, std::move(work));
 }
 
+asio::awaitable<Result<WebhookHeads>> Store::webhook_heads(std::int64_t limit) {
+    auto work = [limit](Database& database) { return database.webhook_heads(limit); };
+    return call<WebhookHeads>(impl_->core, Kind::read, work);
+}
+
+asio::awaitable<Result<void>> Store::record_webhook(WebhookOutcome outcome) {
+    auto work = [outcome = std::move(outcome)](Database& database) {
+        return database.record_webhook(outcome);
+    };
+    return call<void>(impl_->core, Kind::write, std::move(work));
+}
+
+asio::awaitable<Result<std::optional<WebhookProgress>>> Store::webhook_progress(
+    std::string run_id) {
+    auto work = [run_id = std::move(run_id)](Database& database) {
+        return database.webhook_progress(run_id);
+    };
+    return call<std::optional<WebhookProgress>>(impl_->core, Kind::read, std::move(work));
+}
+
 asio::awaitable<Result<PhaseCounts>> Store::counts() {
     auto work = [](Database& database) { return database.counts(); };
     return call<PhaseCounts>(impl_->core, Kind::read, work);

@@ -74,6 +74,10 @@ public:
         std::vector<std::string> run_ids);
     boost::asio::awaitable<Result<EventPage>> events(EventFilter filter);
     boost::asio::awaitable<Result<EventSpan>> event_span();
+    boost::asio::awaitable<Result<WebhookHeads>> webhook_heads(std::int64_t limit);
+    boost::asio::awaitable<Result<void>> record_webhook(WebhookOutcome outcome);
+    boost::asio::awaitable<Result<std::optional<WebhookProgress>>> webhook_progress(
+        std::string run_id);
     boost::asio::awaitable<Result<PhaseCounts>> counts();
     boost::asio::awaitable<Result<std::int64_t>> stored_bytes();
     boost::asio::awaitable<Result<std::int64_t>> database_bytes();

@@ -9,6 +9,7 @@ target_sources(mayfly-unit-tests PRIVATE
   store_store_test.cc
   store_tar_test.cc
   store_transition_test.cc
-  store_types_test.cc)
+  store_types_test.cc
+  store_webhook_test.cc)
 target_link_libraries(mayfly-unit-tests PRIVATE mayfly_store SQLiteCpp SQLite::SQLite3
                       LibArchive::LibArchive)

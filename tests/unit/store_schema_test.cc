@@ -16,11 +16,15 @@
 namespace mayfly::store {
 namespace {
 
-// One run at each place: 1 queued, 2 preparing, 3 running, 4 harvesting, 5 finished, 6 collected,
-// 7 waiting for a retry with its attempt collected, 8 the same not collected, 9 deleted, 10
-// cancelled while queued with a wish to kill.
+// One run at each place: 1 queued, 2 preparing, 3 running, 4 harvesting, 5 finished and its
+// webhook pending, 6 collected, 7 waiting for a retry with its attempt collected, 8 the same not
+// collected, 9 deleted, 10 cancelled while queued with a wish to kill.
 void fill(Database& db) {
-    for (std::int64_t n = 1; n <= 10; ++n) ASSERT_TRUE(create(db, new_run(n)));
+    for (std::int64_t n = 1; n <= 10; ++n) {
+        auto run = new_run(n);
+        if (n == 5) run.spec.webhook = Webhook{.url = "http://h/"};
+        ASSERT_TRUE(create(db, run));
+    }
     const auto to = [&db](std::int64_t n, std::size_t steps) {
         const auto id = id_of(n);
         const std::vector<Mutation> way = {bind_attempt(id, 1), start_intent(id, 1),
@@ -220,6 +224,12 @@ const Forbidden kForbidden[] = {
      "queue_deadline_ms, stored_bytes) SELECT substr(id, 1, 25) || char(96 + n), "
      "'', 'k', '', 0, 0, 0 FROM runs, (SELECT 1 n UNION SELECT 2) WHERE id = #1",
      "UNIQUE constraint failed"},
+    {"another receiver for a delivery", "UPDATE webhook_deliveries SET url = 'http://other/'",
+     "what names a delivery never changes"},
+    {"a try taken back", "UPDATE webhook_deliveries SET tries = -1",
+     "a delivery only moves forward"},
+    {"a pending delivery removed", "DELETE FROM webhook_deliveries",
+     "a delivery that is pending stays"},
 };
 
 TEST_F(RawSql, WhatNeverHappensIsRefusedByTheDatabaseItself) {

@@ -101,6 +101,15 @@ public:
     Result<EventPage> events(const EventFilter& filter) override { return real_->events(filter); }
     Result<EventSpan> event_span() override { return real_->event_span(); }
     void keep_events(std::int64_t count) override { real_->keep_events(count); }
+    Result<WebhookHeads> webhook_heads(std::int64_t limit) override {
+        return real_->webhook_heads(limit);
+    }
+    Result<void> record_webhook(const WebhookOutcome& outcome) override {
+        return real_->record_webhook(outcome);
+    }
+    Result<std::optional<WebhookProgress>> webhook_progress(const std::string& run_id) override {
+        return real_->webhook_progress(run_id);
+    }
     Result<PhaseCounts> counts() override { return real_->counts(); }
     Result<std::int64_t> stored_bytes() override { return real_->stored_bytes(); }
     Result<std::int64_t> database_bytes() override { return real_->database_bytes(); }

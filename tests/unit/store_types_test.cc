@@ -84,6 +84,25 @@ TEST(SpecJson, RoundTripsExactly) {
     EXPECT_EQ(parse_spec(canonical_spec(RunSpec{})), RunSpec{});
 }
 
+TEST(SpecJson, AWebhookIsPartOfItAndItsSecretIsNeverShown) {
+    auto spec = full_spec();
+    const auto without = canonical_spec(spec);
+    EXPECT_EQ(without.find("webhook"), std::string::npos) << "texts from before keep their hash";
+    spec.webhook = Webhook{.url = "https://h/x", .secret = "s3cret-s3cret-s3cret"};
+    EXPECT_EQ(parse_spec(canonical_spec(spec)), spec);
+    EXPECT_EQ(shown_spec_json(spec)["webhook"],
+              nlohmann::json::parse(R"({"url":"https://h/x","on":["finished"],"signed":true})"));
+    EXPECT_EQ(shown_spec_json(spec).dump().find("s3cret"), std::string::npos);
+    const auto one = canonical_spec(spec);
+    spec.webhook->secret.clear();
+    spec.webhook->all_events = true;
+    EXPECT_EQ(parse_spec(canonical_spec(spec)), spec);
+    EXPECT_NE(canonical_spec(spec), one) << "another secret is another body";
+    EXPECT_EQ(shown_spec_json(spec)["webhook"],
+              nlohmann::json::parse(R"({"url":"https://h/x","on":["all"],"signed":false})"));
+    EXPECT_EQ(shown_spec_json(full_spec()), spec_to_json(full_spec()));
+}
+
 TEST(SpecJson, EveryCountOfMilliCpusRoundTrips) {
     RunSpec spec;
     for (std::int64_t millis = 0; millis <= 130'000; millis += millis < 4'000 ? 1 : 37) {
@@ -113,7 +132,10 @@ TEST(SpecJson, WhatIsNotOursIsCorrupt) {
     command["command"] = {1, 2};
     auto on = good;
     on["retry"]["on"] = {"failed"};
+    auto webhook = good;
+    webhook["webhook"] = {{"url", "https://h/"}, {"secret", ""}, {"on", {"never"}}};
     const std::pair<const char*, std::string> cases[] = {
+        {"a webhook on nothing we know", webhook.dump()},
         {"empty text", ""},
         {"cut in the middle", good.dump().substr(0, 100)},
         {"not an object", "[]"},
