@@ -78,6 +78,7 @@ Answer<void> Intake::take_spec(std::string_view text, bool parts_follow) {
     rules.max_stdin_bytes = settings_.max_stdin_bytes;
     rules.parts_follow = parts_follow;
     rules.path_error = store::input_path_error;
+    rules.webhook_url_error = settings_.webhook_url_error;
     auto read = read_submission(std::move(*document), settings_.policy, rules);
     if (!read) return std::unexpected(std::move(read.error()));
     submission_ = std::move(*read);

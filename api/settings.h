@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "store/limits.h"
@@ -44,6 +46,8 @@ struct Settings {
     std::uint32_t run_uid = 10'001;  // owns the inputs inside the container
     std::uint32_t run_gid = 10'001;
     store::Policy policy;
+    // Why a webhook cannot go to this URL, "" when it can. Empty: there are no webhooks.
+    std::function<std::string(std::string_view url)> webhook_url_error;
 };
 
 }  // namespace mayfly::api

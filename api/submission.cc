@@ -67,9 +67,9 @@ public:
             return refuse(ProblemType::invalid_spec,
                           "A run's spec is a JSON object; this is " + what_is(document) + ".");
         }
-        constexpr std::array<std::string_view, 13> kFields = {
-            "image",  "command", "files",   "stdin",    "stdin_base64", "env",  "labels",
-            "limits", "network", "runtime", "priority", "retry",        "ttl_s"};
+        constexpr std::array<std::string_view, 14> kFields = {
+            "image",  "command", "files",   "stdin",    "stdin_base64", "env",   "labels",
+            "limits", "network", "runtime", "priority", "retry",        "ttl_s", "webhook"};
         unknown_fields(document, "", kFields);
         image(document);
         command(document);
@@ -85,6 +85,7 @@ public:
         retry(document);
         out_.spec.ttl_s =
             integer(document, "", "ttl_s", 0, policy_.ttl_ceiling_s, policy_.ttl_default_s);
+        webhook(document);
         inputs_fit();
         return verdict();
     }
@@ -471,6 +472,56 @@ private:
                      "must be [\"lost\"]: nothing else is tried again, because it did "
                      "run to its end");
         }
+    }
+
+    void webhook(json& document) {
+        json* object = object_field(document, "webhook");
+        if (object == nullptr) return;
+        if (!rules_.webhook_url_error) {
+            complain("webhook",
+                     "is not possible here: the operator has switched webhooks off. Leave it "
+                     "away and ask for the run, or follow /v1/events");
+            return;
+        }
+        constexpr std::array<std::string_view, 3> kFields = {"url", "secret", "on"};
+        unknown_fields(*object, "webhook.", kFields);
+        store::Webhook& out = out_.spec.webhook.emplace();
+        if (const std::string* url = text_in(*object, "url", "webhook.url")) {
+            const std::string error = rules_.webhook_url_error(*url);
+            if (!error.empty()) complain("webhook.url", error, {}, shown_text(*url));
+            out.url = *url;
+        } else if (!object->contains("url")) {
+            complain("webhook.url", "is missing: where to send to, like https://example.com/hook");
+        }
+        webhook_secret(*object, out);
+        const auto on = object->find("on");
+        if (on == object->end() || *on == json::array({"finished"})) return;
+        out.all_events = *on == json::array({"all"});
+        if (!out.all_events) {
+            complain("webhook.on",
+                     "must be [\"finished\"], the end of the run alone, or [\"all\"], each of its "
+                     "events");
+        }
+    }
+
+    // What is wrong with a secret is said without a byte of it.
+    void webhook_secret(json& object, store::Webhook& out) {
+        const std::string* secret = text_in(object, "secret", "webhook.secret");
+        if (secret == nullptr) return;
+        const bool printable =
+            std::ranges::all_of(*secret, [](char c) { return c >= ' ' && c < '\x7f'; });
+        if (!printable) complain("webhook.secret", "must be printable ASCII");
+        if (secret->size() < kMinWebhookSecretBytes || secret->size() > kMaxWebhookSecretBytes) {
+            complain("webhook.secret",
+                     "must have " + std::to_string(kMinWebhookSecretBytes) + " to " +
+                         std::to_string(kMaxWebhookSecretBytes) +
+                         " bytes; leave it away to have nothing signed",
+                     static_cast<std::int64_t>(secret->size() < kMinWebhookSecretBytes
+                                                   ? kMinWebhookSecretBytes
+                                                   : kMaxWebhookSecretBytes),
+                     static_cast<std::int64_t>(secret->size()));
+        }
+        out.secret = *secret;
     }
 
     void inputs_fit() {

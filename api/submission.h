@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -28,6 +29,8 @@ inline constexpr std::size_t kMaxLabelKeyBytes = 64;
 inline constexpr std::size_t kMaxLabelValueBytes = 256;
 inline constexpr std::size_t kMaxImageBytes = 255;
 inline constexpr std::size_t kMaxRuntimeBytes = 64;
+inline constexpr std::size_t kMinWebhookSecretBytes = 16;
+inline constexpr std::size_t kMaxWebhookSecretBytes = 256;
 inline constexpr std::uint32_t kDefaultFileMode = 0644;
 inline constexpr std::uint32_t kMaxFileMode = 0777;
 
@@ -40,6 +43,9 @@ struct InputRules {
     bool parts_follow = false;
     // Why a path cannot be an input, "" when it can: store::input_path_error.
     std::string (*path_error)(std::string_view path) = nullptr;
+    // Why a webhook cannot go to this URL, "" when it can. Empty: the operator has switched
+    // webhooks off.
+    std::function<std::string(std::string_view url)> webhook_url_error;
 };
 
 struct SubmittedFile {

@@ -19,6 +19,9 @@ InputRules rules() {
     out.max_input_files = 4;
     out.max_stdin_bytes = 100;
     out.path_error = path_error;
+    out.webhook_url_error = [](std::string_view url) {
+        return std::string(url.starts_with("https://") ? "" : "must begin with https://");
+    };
     return out;
 }
 
@@ -349,6 +352,73 @@ TEST(ApiSubmission, DecodesBase64Strictly) {
     for (const char* bad : {"a", "aGk", "aGk=a", "a===", "====", "aG k=", "aG-_", "=aGk"}) {
         EXPECT_FALSE(base64_decode(bad)) << bad;
     }
+}
+
+TEST(ApiSubmission, TakesAWebhook) {
+    const auto plain = read(with(R"("webhook":{"url":"https://h/x"})"));
+    ASSERT_TRUE(plain) << plain.error().detail;
+    EXPECT_EQ(plain->spec.webhook, (store::Webhook{.url = "https://h/x"}));
+    const auto full =
+        read(with(R"("webhook":{"url":"https://h/x","secret":"0123456789 abcdef","on":["all"]})"));
+    ASSERT_TRUE(full) << full.error().detail;
+    EXPECT_EQ(
+        full->spec.webhook,
+        (store::Webhook{.url = "https://h/x", .secret = "0123456789 abcdef", .all_events = true}));
+    EXPECT_EQ(read(with(R"("webhook":{"url":"https://h","on":["finished"]})"))->spec.webhook,
+              (store::Webhook{.url = "https://h"}));
+    EXPECT_EQ(read(with(""))->spec.webhook, std::nullopt);
+}
+
+TEST(ApiSubmission, SaysWhatIsWrongWithAWebhookButNeverItsSecret) {
+    struct Case {
+        const char* sentence;
+        std::string fields;
+        const char* field;
+        const char* says;
+    };
+    const std::string long_secret(257, 'S');
+    for (const Case& c : {
+             Case{"no object", R"("webhook":"https://h")", "webhook", "an object"},
+             {"no URL", R"("webhook":{})", "webhook.url", "is missing"},
+             {"a URL that is no string", R"("webhook":{"url":1})", "webhook.url", "a string"},
+             {"a URL that is refused", R"("webhook":{"url":"ftp://h"})", "webhook.url",
+              "https://"},
+             {"an unknown field", R"("webhook":{"url":"https://h","events":["all"]})",
+              "webhook.events", "not a field"},
+             {"a short secret", R"("webhook":{"url":"https://h","secret":"SSSSSSSSSSSSSSS"})",
+              "webhook.secret", "16 to 256"},
+             {"a long secret", R"("webhook":{"url":"https://h","secret":")" + long_secret + "\"}",
+              "webhook.secret", "16 to 256"},
+             {"a secret with a line break",
+              R"("webhook":{"url":"https://h","secret":"SSSSSSSSSSSSSSSS\n"})", "webhook.secret",
+              "printable"},
+             {"a secret beyond ASCII",
+              R"("webhook":{"url":"https://h","secret":"SSSSSSSSSSSSSSSS\u00e4"})",
+              "webhook.secret", "printable"},
+             {"a secret that is no string", R"("webhook":{"url":"https://h","secret":["SSSS"]})",
+              "webhook.secret", "a string"},
+             {"`on` as a string", R"("webhook":{"url":"https://h","on":"all"})", "webhook.on",
+              "[\"finished\"]"},
+             {"`on` with something else", R"("webhook":{"url":"https://h","on":["failed"]})",
+              "webhook.on", "[\"all\"]"},
+         }) {
+        const auto answer = read(with(c.fields));
+        ASSERT_FALSE(answer) << c.sentence;
+        const auto errors = errors_of(answer);
+        ASSERT_TRUE(errors.contains(c.field)) << c.sentence << ": " << answer.error().detail;
+        EXPECT_NE(errors.at(c.field).message.find(c.says), std::string::npos)
+            << c.sentence << ": " << errors.at(c.field).message;
+        EXPECT_EQ(to_json_text(answer.error()).find("SSSS"), std::string::npos) << c.sentence;
+    }
+}
+
+TEST(ApiSubmission, RefusesAWebhookWhereThereAreNone) {
+    InputRules off = rules();
+    off.webhook_url_error = nullptr;
+    const auto answer = read(with(R"("webhook":{"url":"https://h"})"), {}, off);
+    ASSERT_FALSE(answer);
+    EXPECT_NE(errors_of(answer).at("webhook").message.find("switched webhooks off"),
+              std::string::npos);
 }
 
 }  // namespace
