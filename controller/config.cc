@@ -75,6 +75,9 @@ struct Spelled {
     double cpu_budget = 0;
     double default_cpus = 1;
     double max_cpus = 4;
+    std::string webhooks = "on";
+    std::vector<std::string> webhook_networks;
+    std::int64_t webhook_timeout_s = 10;
 };
 
 std::string dashed(std::string_view name) {
@@ -208,6 +211,25 @@ void add_rounds(Options& options, Config& config, Spelled& spelled) {
                    "what all stored runs may hold together; 0: what the disk holds");
 }
 
+void add_webhooks(Options& options, Config& config, Spelled& spelled) {
+    auto& webhooks = config.webhooks;
+    options.group("Webhooks");
+    options.choice("webhooks", spelled.webhooks, {"on", "off"},
+                   "off: a run with a webhook is refused, and nothing is sent");
+    options.texts("webhook-allow-network", spelled.webhook_networks,
+                  "networks like 10.1.0.0/16 that webhooks may reach besides the public internet; "
+                  "comma-separated or repeated");
+    options.number("webhook-timeout-s", spelled.webhook_timeout_s, 1, 60,
+                   "of one try, from the resolver to the answer");
+    options.number("webhook-tries-max", webhooks.tries_max, 1, 100,
+                   "tries of one delivery before it is given up; the pauses double from 2 s to "
+                   "an hour");
+    options.number("webhook-parallel", webhooks.parallel, 1, 64,
+                   "tries at the same time, each to another receiver");
+    options.text("webhook-ca-file", webhooks.ca_file,
+                 "PEM file of certificates to trust besides the system's");
+}
+
 void fold(Config& config, const Spelled& spelled) {
     constexpr std::int64_t kMs = 1'000;
     auto& loop = config.loop;
@@ -222,11 +244,23 @@ void fold(Config& config, const Spelled& spelled) {
     loop.resync_every_ms = spelled.resync_every_s * kMs;
     config.sweeper.sweep_every_ms = spelled.sweep_every_s * kMs;
     config.sweeper.sweep.grace_ms = spelled.sweep_grace_s * kMs;
+    config.webhooks.on = spelled.webhooks == "on";
+    config.webhooks.timeout_ms = spelled.webhook_timeout_s * kMs;
     for (auto& limit : config.policy.limits) {
         if (limit.name != "cpus") continue;
         limit.default_value = std::llround(spelled.default_cpus * 1'000);
         limit.ceiling = std::llround(spelled.max_cpus * 1'000);
     }
+}
+
+// "" = all of them are networks.
+std::string read_networks(Config& config, const Spelled& spelled) {
+    for (const auto& text : spelled.webhook_networks) {
+        const auto network = webhook::parse_network(text);
+        if (!network) return "webhook-allow-network: " + network.error();
+        config.webhooks.allowed.push_back(*network);
+    }
+    return "";
 }
 
 // What no single option can know.
@@ -321,6 +355,7 @@ ParsedConfig parse_config(int argc, const char* const* argv) {
     add_capacity(options, config, spelled);
     add_limits(options, config, spelled);
     add_rounds(options, config, spelled);
+    add_webhooks(options, config, spelled);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -334,7 +369,9 @@ ParsedConfig parse_config(int argc, const char* const* argv) {
         return parsed;
     }
     fold(config, spelled);
-    if (const auto sentence = contradiction(config); !sentence.empty()) {
+    auto sentence = read_networks(config, spelled);
+    if (sentence.empty()) sentence = contradiction(config);
+    if (!sentence.empty()) {
         fmt::print(stderr, "mayflyd: {}\n", sentence);
         parsed.exit_now = true;
         parsed.exit_code = kBadConfig;

@@ -7,10 +7,20 @@
 
 #include "controller/loop.h"
 #include "controller/sweeper.h"
+#include "controller/webhook/address_rules.h"
 #include "store/event.h"
 #include "store/limits.h"
 
 namespace mayfly::controller {
+
+struct WebhookConfig {
+    bool on = true;
+    std::vector<webhook::Network> allowed;
+    std::int64_t timeout_ms = 10'000;
+    std::int64_t tries_max = 20;
+    std::int64_t parallel = 8;
+    std::string ca_file;  // "" = the system's certificates alone
+};
 
 struct Config {
     std::string data_dir = "/var/lib/mayfly";
@@ -24,6 +34,7 @@ struct Config {
     LoopSettings loop;
     SweeperSettings sweeper;
     store::Policy policy;
+    WebhookConfig webhooks;
 
     // For the API's room; main hands them on.
     std::string listen = "127.0.0.1:7070";

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <functional>
@@ -22,6 +23,9 @@
 #include "controller/log_feed.h"
 #include "controller/loop.h"
 #include "controller/sweeper.h"
+#include "controller/webhook/dispatcher.h"
+#include "controller/webhook/sender.h"
+#include "controller/webhook/target.h"
 #include "metrics/families.h"
 #include "metrics/log.h"
 #include "store/data_dir.h"
@@ -82,6 +86,28 @@ std::expected<std::unique_ptr<controller::docker::DockerEngine>, std::string> op
     return controller::docker::DockerEngine::open(io.get_executor(), std::move(settings), clock);
 }
 
+std::expected<std::unique_ptr<controller::webhook::Sender>, std::string> open_sender(
+    asio::io_context& io, const controller::WebhookConfig& config) {
+    controller::webhook::SenderSettings settings;
+    settings.allowed = config.allowed;
+    settings.timeout_ms = config.timeout_ms;
+    settings.parallel = config.parallel;
+    settings.ca_file = config.ca_file;
+    return controller::webhook::http_sender(io.get_executor(), std::move(settings));
+}
+
+// Refused now when no resolver is needed to know it; names are looked at when they are resolved.
+std::string webhook_url_error(std::string_view url,
+                              const std::vector<controller::webhook::Network>& allowed) {
+    const auto target = controller::webhook::parse_target(url);
+    if (!target) return target.error();
+    const auto address = controller::webhook::parse_address(target->host);
+    if (!address) return "";
+    const auto why = controller::webhook::refusal(*address, allowed);
+    if (why.empty()) return "";
+    return "must lead to the public internet, or to a network that the operator allows: " + why;
+}
+
 api::Settings api_settings(const controller::Config& config) {
     api::Settings settings;
     settings.listen = config.listen;
@@ -97,6 +123,11 @@ api::Settings api_settings(const controller::Config& config) {
     settings.run_uid = config.loop.plan.sandbox.uid;
     settings.run_gid = config.loop.plan.sandbox.gid;
     settings.policy = config.policy;
+    if (config.webhooks.on) {
+        settings.webhook_url_error = [allowed = config.webhooks.allowed](std::string_view url) {
+            return webhook_url_error(url, allowed);
+        };
+    }
     return settings;
 }
 
@@ -106,7 +137,7 @@ class Daemon {
 public:
     Daemon(asio::io_context& io, const controller::Config& config, store::Store& store,
            api::Server& server, controller::docker::DockerEngine& engine, controller::Loop& loop,
-           controller::Sweeper& sweeper)
+           controller::Sweeper& sweeper, controller::webhook::Dispatcher* webhooks)
         : io_(io),
           config_(config),
           store_(store),
@@ -114,12 +145,16 @@ public:
           engine_(engine),
           loop_(loop),
           sweeper_(sweeper),
+          webhooks_(webhooks),
           signals_(io, SIGINT, SIGTERM) {}
 
     int run() {
         wait_for_signal();
         asio::co_spawn(io_, serve(), controller::log_exceptions("main"));
         asio::co_spawn(io_, sweeper_.run(), controller::log_exceptions("sweeper"));
+        if (webhooks_ != nullptr) {
+            asio::co_spawn(io_, webhooks_->run(), controller::log_exceptions("webhooks"));
+        }
         server_.start();
         io_.run();
         return exit_code_;
@@ -143,6 +178,7 @@ private:
         stopping_ = true;
         loop_.stop();
         sweeper_.stop();
+        if (webhooks_ != nullptr) webhooks_->stop();
     }
 
     asio::awaitable<void> serve() {
@@ -152,7 +188,13 @@ private:
             exit_code_ = kExitStoreFailed;
         }
         stop();
+        const auto began = std::chrono::steady_clock::now();
         co_await server_.stop(config_.stop_grace_s * 1'000);
+        const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+            std::chrono::steady_clock::now() - began);
+        if (webhooks_ != nullptr) {
+            co_await webhooks_->rest(config_.stop_grace_s * 1'000 - took.count());
+        }
         store_.stop();
         engine_.close();
         signals_.cancel();
@@ -166,6 +208,7 @@ private:
     controller::docker::DockerEngine& engine_;
     controller::Loop& loop_;
     controller::Sweeper& sweeper_;
+    controller::webhook::Dispatcher* webhooks_;  // null: they are switched off
     asio::signal_set signals_;
     bool stopping_ = false;
     int exit_code_ = 0;
@@ -207,6 +250,17 @@ int run_daemon(controller::Config config) {
     controller::Loop loop(world, config.loop);
     controller::Sweeper sweeper(world, loop, config.sweeper);
 
+    auto sender = open_sender(io, config.webhooks);
+    if (!sender) return give_up(kExitBadConfig, sender.error());
+    std::optional<controller::webhook::Dispatcher> webhooks;
+    if (config.webhooks.on) {
+        webhooks.emplace(controller::webhook::DispatcherWorld{io.get_executor(), store, **sender,
+                                                              *alarms, clock, random, families},
+                         controller::webhook::DispatcherSettings{
+                             .policy = {.tries_max = config.webhooks.tries_max},
+                             .parallel = config.webhooks.parallel});
+    }
+
     controller::LogFeeds feeds(io.get_executor(), **engine, *alarms, *data_dir,
                                {.max_feeds = config.max_followed_runs});
     feeds.on_count([&families](std::int64_t open, std::int64_t) { families.set_log_feeds(open); });
@@ -221,7 +275,8 @@ int run_daemon(controller::Config config) {
                                   {"instance", store.instance_id()},
                                   {"data_dir", config.data_dir},
                                   {"engine", (*engine)->endpoint()}});
-    Daemon daemon(io, config, store, server, **engine, loop, sweeper);
+    Daemon daemon(io, config, store, server, **engine, loop, sweeper,
+                  webhooks ? &*webhooks : nullptr);
     const int code = daemon.run();
     pool.join();
     metrics::log_info("stopped", {{"exit_code", code}});

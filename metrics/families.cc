@@ -79,6 +79,9 @@ constexpr std::array kSweepActions = {
     kSweepRemoveFiles,     kSweepDryRun,       kSweepHeld,
 };
 
+constexpr std::array kWebhookResults = {kWebhookDelivered, kWebhookFailed, kWebhookRefused,
+                                        kWebhookGivenUp};
+
 constexpr std::array<std::string_view, 23> kEngineEndpoints = {
     "GET /_ping",
     "GET /version",
@@ -426,6 +429,16 @@ struct Families::Series {
     Gauge& disk_full = lone<Gauge>(registry, "mayfly_disk_full_watermark_bytes",
                                    "With less than this free no run is accepted.");
 
+    // ---- webhooks
+    ByLabel<Counter> webhook_tries{registry, "mayfly_webhook_deliveries_total",
+                                   "Tries to deliver a webhook, by how they ended.", "result",
+                                   kWebhookResults};
+    Gauge& webhooks_pending = lone<Gauge>(registry, "mayfly_webhook_pending",
+                                          "Deliveries that are neither made nor given up.");
+    Histogram& webhook_time =
+        lone<Histogram>(registry, "mayfly_webhook_try_seconds",
+                        "Length of one try to deliver a webhook.", call_buckets());
+
     // ---- the API
     Gauge& in_flight = lone<Gauge>(registry, "mayfly_api_requests_in_flight",
                                    "HTTP requests begun and not yet answered in full.");
@@ -603,6 +616,18 @@ void Families::set_disk(std::int64_t free_bytes, std::int64_t low_bytes, std::in
     put(series_->disk_free, free_bytes);
     put(series_->disk_low, low_bytes);
     put(series_->disk_full, full_bytes);
+}
+
+// ----
+// webhooks
+
+void Families::webhook_tried(std::string_view result, double seconds) {
+    series_->webhook_tries.at(result).Increment();
+    observe(series_->webhook_time, seconds);
+}
+
+void Families::set_webhooks_pending(std::int64_t deliveries) {
+    put(series_->webhooks_pending, deliveries);
 }
 
 // ----

@@ -60,6 +60,12 @@ inline constexpr std::string_view kStuckRunning = "running";
 inline constexpr std::string_view kStuckHarvesting = "harvesting";
 inline constexpr std::string_view kStuckCollecting = "collecting";  // ended, not yet cleaned up
 
+// How one try of a webhook's delivery ended.
+inline constexpr std::string_view kWebhookDelivered = "delivered";
+inline constexpr std::string_view kWebhookFailed = "failed";    // it comes again
+inline constexpr std::string_view kWebhookRefused = "refused";  // by the address rules; again
+inline constexpr std::string_view kWebhookGivenUp = "given_up";
+
 // What may be left on an engine.
 inline constexpr std::string_view kOwnedContainer = "container";
 inline constexpr std::string_view kOwnedVolume = "volume";
@@ -118,6 +124,10 @@ public:
     // Of the data directory's file system. Under `low` nothing is admitted, under `full` nothing
     // is accepted.
     void set_disk(std::int64_t free_bytes, std::int64_t low_bytes, std::int64_t full_bytes);
+
+    // ---- webhooks
+    void webhook_tried(std::string_view result, double seconds);
+    void set_webhooks_pending(std::int64_t deliveries);
 
     // ---- the API
     void api_request_began();

@@ -30,7 +30,7 @@ ROOM_OF_TARGET = [
     ("mayfly_store", "store"), ("mayfly_metrics", "metrics"), ("mayfly_api", "api"),
     ("mayfly_controller", "controller"), ("mayfly_docker", "controller"),
     ("mayfly_engine", "controller"), ("mayfly_archive", "controller"),
-    ("mayfly_init", "controller"),
+    ("mayfly_init", "controller"), ("mayfly_webhook", "controller"),
 ]
 
 # Pure: the sources of these targets, and every header of ours that they reach.

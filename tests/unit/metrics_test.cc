@@ -69,6 +69,8 @@ TEST_F(FamiliesTest, the_known_label_values_exist_before_anything_happened) {
         R"(mayfly_sweep_actions_total{action="remove_volume"})",
         R"(mayfly_slots_used{kind="engine_work"})",
         R"(mayfly_orphan_objects{kind="container"})",
+        R"(mayfly_webhook_deliveries_total{result="given_up"})",
+        "mayfly_webhook_pending",
         "mayfly_store_commit_seconds_count",
         "mayfly_events_absent_on_purpose",
     };
