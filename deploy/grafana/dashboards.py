@@ -219,6 +219,15 @@ RECONCILE = [
               [query(rate("mayfly_runs_submitted_total{SEL}"), "accepted"),
                query(rate("mayfly_attempts_started_total{SEL}"), "started")]),
     ]),
+    row("Webhooks", [
+        Panel("Tries", "failed and refused (by the address rules) come again; given_up was the "
+              "last.", OPS,
+              [query(rate("mayfly_webhook_deliveries_total{SEL}", "result"), "{{result}}")]),
+        Panel("Pending deliveries", "Neither made nor given up.", "short",
+              "sum(mayfly_webhook_pending{SEL})"),
+        Panel("Length of a try", "From the resolver to the answer.", "s",
+              quantiles("mayfly_webhook_try_seconds")),
+    ]),
 ]
 
 ENGINE = [

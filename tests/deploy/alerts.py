@@ -40,6 +40,7 @@ OLDEST = f"mayfly_oldest_queued_seconds{{{I}}}"
 LOST = f'mayfly_runs_finished_total{{{I}, phase="lost", reason="EngineInterrupted"}}'
 FAILED = f'mayfly_runs_finished_total{{{I}, phase="failed", reason="NonZeroExit"}}'
 HARVEST = f"mayfly_harvest_failures_total{{{I}}}"
+WEBHOOK = f'mayfly_webhook_deliveries_total{{{I}, result="'
 HELD = f"mayfly_sweep_held{{{I}}}"
 STARTED = f'process_start_time_seconds{{job="mayfly", {I}}}'
 
@@ -84,6 +85,12 @@ CASES = [
     ("MayflyStoreSlow", "they were slow for five minutes",
      commits("0+95x5 580+100x30", "0+100x35"), 20, False),
     ("MayflyStoreSlow", "nothing is committed", commits("7x30", "7x30"), 20, False),
+    ("MayflyWebhooksGivenUp", "one was given up ten minutes ago",
+     [(WEBHOOK + 'given_up"}', "0 0 1x40")], 12, True),
+    ("MayflyWebhooksGivenUp", "one was given up an hour ago",
+     [(WEBHOOK + 'given_up"}', "0 0 1x90")], 62, False),
+    ("MayflyWebhooksGivenUp", "tries fail and come again",
+     [(WEBHOOK + 'failed"}', "0+3x30"), (WEBHOOK + 'given_up"}', "0x30")], 20, False),
     ("MayflySweepHeld", "the brake is on for two minutes", [(HELD, "1x10")], 3, True),
     ("MayflySweepHeld", "the brake is off", [(HELD, "0x10")], 9, False),
     ("MayflyRestarting", "it starts every two minutes",

@@ -164,7 +164,8 @@ def shell(script, **more):
 
 
 MIX = [
-    shell("echo well; echo kept > output/a.txt; head -c 100000 /dev/zero > output/b.bin"),
+    shell("echo well; echo kept > output/a.txt; head -c 100000 /dev/zero > output/b.bin",
+          webhook={"url": "http://localhost:9/", "on": ["all"]}),  # refused, and tried again
     shell("sleep 0.5; echo slow"),
     shell("echo bad >&2; exit 3"),
     shell("sleep 30", limits={"timeout_s": 1}),
