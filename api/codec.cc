@@ -118,6 +118,25 @@ json deadlines(const store::RunRecord& record) {
             {"run", time_or_null(open ? attempt->run_deadline_ms : 0)}};
 }
 
+// Null for a run that names none.
+json webhook_json(const std::optional<store::Webhook>& webhook,
+                  const std::optional<store::WebhookProgress>& progress) {
+    if (!webhook) return nullptr;
+    if (!progress) {
+        return {{"url", webhook->url},
+                {"state", "waiting"},
+                {"tries", 0},
+                {"last_error", nullptr},
+                {"next_try_at", nullptr}};
+    }
+    const bool pending = progress->state == store::DeliveryState::pending;
+    return {{"url", webhook->url},
+            {"state", store::to_string(progress->state)},
+            {"tries", progress->tries},
+            {"last_error", text_or_null(progress->last_error)},
+            {"next_try_at", pending ? time_or_null(progress->next_ms) : json(nullptr)}};
+}
+
 json attempt_json(const store::RunRecord& record) {
     if (!record.attempt) return nullptr;
     const store::Attempt& attempt = *record.attempt;
@@ -303,6 +322,7 @@ std::string explanation_text(const Explained& explained) {
                     {"failures", std::move(failures)},
                     {"deadlines", deadlines(explained.record)},
                     {"attempt", attempt_json(explained.record)},
+                    {"webhook", webhook_json(run.spec.webhook, explained.webhook)},
                     {"history", std::move(history)}});
 }
 

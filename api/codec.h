@@ -12,6 +12,7 @@
 #include "store/limits.h"
 #include "store/live_status.h"
 #include "store/run.h"
+#include "store/webhook.h"
 
 namespace mayfly::api {
 
@@ -41,6 +42,8 @@ struct Explained {
     const std::optional<store::Explanation>& now;  // nothing: nothing is left to do
     const std::vector<store::Event>& history;
     const store::LiveStatus& live;
+    const std::optional<store::WebhookProgress>&
+        webhook;  // nothing: there was nothing to tell yet
 };
 [[nodiscard]] std::string explanation_text(const Explained& explained);
 

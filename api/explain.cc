@@ -18,9 +18,11 @@ Service::Task<Service::Reply> Service::explain(Asked request, std::string run_id
     if (!record) co_return std::unexpected(std::move(record.error()));
     auto page = co_await store_.events({.run_ids = {run_id}, .limit = kHistoryRows});
     if (!page) co_return std::unexpected(from_store(page.error()));
+    auto webhook = co_await store_.webhook_progress(run_id);
+    if (!webhook) co_return std::unexpected(from_store(webhook.error()));
     // Asked last: nothing may happen between the answer and what it is told with.
     const auto now = world_.explainer.explain(run_id);
-    co_return json_response(200, explanation_text({*record, now, page->events, live_}));
+    co_return json_response(200, explanation_text({*record, now, page->events, live_, *webhook}));
 }
 
 Service::Task<Service::Reply> Service::engines(Asked request) {

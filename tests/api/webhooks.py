@@ -134,6 +134,14 @@ def counted(mayflyd, result):
     return mayflyd.client.metrics()[f'mayfly_webhook_deliveries_total{{result="{result}"}}']
 
 
+def explained(mayflyd, run):
+    """What an explanation says of the webhook: (state, tries, last error, has it a next try?)."""
+    answer = json.loads(mayflyd.client.expect((200,), "GET", f"/v1/runs/{run['id']}/explain"))
+    told_of = answer["webhook"]
+    return (told_of["state"], told_of["tries"], told_of["last_error"],
+            told_of["next_try_at"] is not None)
+
+
 def log_of(mayflyd):
     with open(mayflyd.log_path, encoding="utf-8", errors="replace") as file:
         return file.read()
@@ -177,6 +185,8 @@ def test_signed(mayflyd):
                      wait_for(lambda: counted(mayflyd, "delivered") == 1
                               and mayflyd.client.metrics()["mayfly_webhook_pending"] == 0, 10))
         CHECKS.equal("once", len(receiver.got), 1)
+        CHECKS.equal("the explanation says so", explained(mayflyd, run),
+                     ("delivered", 1, None, False))
 
 
 def test_unsigned_and_all(mayflyd):
@@ -261,7 +271,10 @@ def test_main(folder):
             CHECKS.step(test, mayflyd)
         shown = mayflyd.client.expect((200,), "GET", "/v1/runs?limit=100").decode()
         shown += mayflyd.client.expect((200,), "GET", "/metrics").decode()
-        for path in ("/", "/v1/engines"):
+        ids = [run["id"] for run in json.loads(
+            mayflyd.client.expect((200,), "GET", "/v1/runs?limit=100"))["runs"]]
+        explanations = [f"/v1/runs/{run_id}/explain" for run_id in ids]
+        for path in ("/", "/v1/engines", "/v1/doctor", *explanations):
             shown += mayflyd.client.expect((200,), "GET", path).decode()
         CHECKS.check("the secret is in no answer", SECRET not in shown)
     log = log_of(mayflyd)
@@ -348,10 +361,17 @@ def test_bound(folder):
     with Receiver([(500, {})]) as receiver:
         flags = [*LOOPBACK, "--webhook-tries-max", "2"]
         with daemon(folder, "bound", flags) as mayflyd:
-            mayflyd.client.submit(told(receiver.url()))
+            waiting = mayflyd.client.submit({**told(receiver.url()),
+                                             "command": ["sleep", "1"]})
+            CHECKS.equal("a run that has not ended waits to be told of",
+                         explained(mayflyd, waiting), ("waiting", 0, None, False))
+            CHECKS.check("one that failed is explained with its next try", wait_for(
+                lambda: explained(mayflyd, waiting) == ("pending", 1, "answered 500", True), 30))
             CHECKS.check("after the last try it is given up",
                          wait_for(lambda: counted(mayflyd, "given_up") == 1, 30))
             CHECKS.equal("with as many tries as are allowed", len(receiver.got), 2)
+            CHECKS.check("the explanation says why", wait_for(
+                lambda: explained(mayflyd, waiting) == ("given_up", 2, "answered 500", False), 10))
             CHECKS.check("and nothing is pending", wait_for(
                 lambda: mayflyd.client.metrics()["mayfly_webhook_pending"] == 0, 10))
             CHECKS.check("the log says so", "webhook given up" in log_of(mayflyd))
