@@ -224,6 +224,14 @@ const Forbidden kForbidden[] = {
      "queue_deadline_ms, stored_bytes) SELECT substr(id, 1, 25) || char(96 + n), "
      "'', 'k', '', 0, 0, 0 FROM runs, (SELECT 1 n UNION SELECT 2) WHERE id = #1",
      "UNIQUE constraint failed"},
+    {"an event rewritten", "UPDATE events SET message = 'x' WHERE id = 1",
+     "what happened never changes"},
+    {"an event before the newest",
+     "INSERT INTO events SELECT 0, at_ms, type, run_id, owner, labels, revision, attempt, phase, "
+     "reason, message, pending, pending_message, exit_code, signal FROM events WHERE id = 1",
+     "events are numbered in the order in which they happen"},
+    {"the newest event gone", "DELETE FROM events",
+     "the newest event stays: its number is the place to go on from"},
     {"another receiver for a delivery", "UPDATE webhook_deliveries SET url = 'http://other/'",
      "what names a delivery never changes"},
     {"a try taken back", "UPDATE webhook_deliveries SET tries = -1",
