@@ -34,14 +34,16 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/events", Endpoint::events},
     Route{"GET", "/v1/engines", Endpoint::engines},
     Route{"GET", "/v1/doctor", Endpoint::doctor},
+    Route{"GET", "/ui/{name}", Endpoint::asset},
 };
 
 struct Bound {
     std::string_view run_id;
     std::string_view rest;  // what {path} stands for, still encoded
+    std::string_view name;  // what {name} stands for; no name of ours needs encoding
 };
 
-// {id} is one segment, {path} is all that is left; both are at least one byte.
+// {id} and {name} are one segment, {path} is all that is left; each is at least one byte.
 std::optional<Bound> match(std::string_view pattern, std::string_view path) {
     Bound bound;
     while (!pattern.empty()) {
@@ -50,6 +52,10 @@ std::optional<Bound> match(std::string_view pattern, std::string_view path) {
             if (bound.run_id.empty()) return std::nullopt;
             path.remove_prefix(bound.run_id.size());
             pattern.remove_prefix(4);
+        } else if (pattern == "{name}") {
+            if (path.empty() || path.find('/') != path.npos) return std::nullopt;
+            bound.name = path;
+            return bound;
         } else if (pattern == "{path}") {
             if (path.empty()) return std::nullopt;
             bound.rest = path;
@@ -65,7 +71,8 @@ std::optional<Bound> match(std::string_view pattern, std::string_view path) {
 }
 
 Answer<Match> bind(const Route& route, const Bound& bound) {
-    Match found{route.endpoint, route.pattern, std::string(bound.run_id), {}};
+    Match found{
+        route.endpoint, route.pattern, std::string(bound.run_id), {}, std::string(bound.name)};
     if (!bound.run_id.empty() && !store::is_run_id(found.run_id)) {
         return refuse(ProblemType::not_found, "There is no run of this id.");
     }

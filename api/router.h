@@ -27,6 +27,7 @@ enum class Endpoint : std::uint8_t {
     events,
     explain,
     doctor,
+    asset,
 };
 
 struct Target {
@@ -43,6 +44,7 @@ struct Match {
     std::string_view route_template;  // "/v1/runs/{id}", for metrics
     std::string run_id;               // is_run_id holds when the template has {id}
     std::string artifact_path;        // decoded
+    std::string asset_name;           // of the status page; there need be no such file
 };
 
 // The template of a path, or "other": known also when the method is wrong.

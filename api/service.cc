@@ -95,6 +95,8 @@ Service::Task<Service::Reply> Service::dispatch(Asked request, Match match) {
             co_return co_await artifacts_tar(request, std::move(match.run_id));
         case Endpoint::welcome:
             co_return plain(*request, welcome(*request));
+        case Endpoint::asset:
+            co_return plain(*request, asset(*request, match.asset_name));
         case Endpoint::engines:
             co_return co_await engines(request);
         case Endpoint::events:
@@ -125,21 +127,11 @@ Service::Task<Service::Reply> Service::dispatch(Asked request, Match match) {
     co_return refuse(ProblemType::internal, "A route has no endpoint.");
 }
 
-Service::Reply Service::plain(const Request& request, Response response) const {
+Service::Reply Service::plain(const Request& request, Reply reply) const {
     if (auto checked = no_query(request); !checked) {
         return std::unexpected(std::move(checked.error()));
     }
-    return response;
-}
-
-Response Service::welcome(const Request& request) const {
-    const std::string_view accept = request.header("accept").value_or("");
-    if (accept.starts_with("application/json")) return json_response(200, welcome_json());
-    const std::string host(request.header("host").value_or("localhost"));
-    Response response;
-    response.with("Content-Type", "text/plain; charset=utf-8").with("Cache-Control", "no-store");
-    response.body = welcome_text("http://" + host);
-    return response;
+    return reply;
 }
 
 Service::Task<Answer<store::RunRecord>> Service::find_record(std::string run_id) {

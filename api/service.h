@@ -39,8 +39,12 @@ private:
     using Task = boost::asio::awaitable<T>;
 
     Task<Reply> dispatch(Asked request, Match match);
-    [[nodiscard]] Reply plain(const Request& request, Response response) const;
-    [[nodiscard]] Response welcome(const Request& request) const;
+    // The answer of a route that takes no parameters.
+    [[nodiscard]] Reply plain(const Request& request, Reply reply) const;
+
+    // page.cc
+    [[nodiscard]] Reply welcome(const Request& request) const;
+    [[nodiscard]] Reply asset(const Request& request, std::string_view name) const;
 
     // submit.cc
     Task<Reply> submit(Asked request);

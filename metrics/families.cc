@@ -132,6 +132,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/readyz", 200},
     Route{"GET", "/metrics", 200},
     Route{"GET", "/", 200},
+    Route{"GET", "/ui/{name}", 200},
 };
 constexpr std::array kUsualErrors = {400, 404, 409, 413, 500, 503, 507};
 constexpr std::array<std::string_view, 7> kMethods = {"GET",    "HEAD",  "POST",   "PUT",

@@ -170,6 +170,8 @@ TEST(ApiRouter, FindsEveryEndpoint) {
              {"GET", run + "/artifacts/a/b%20c", Endpoint::artifact,
               "/v1/runs/{id}/artifacts/{path}"},
              {"GET", "/v1/engines", Endpoint::engines, "/v1/engines"},
+             {"GET", "/ui/app.css", Endpoint::asset, "/ui/{name}"},
+             {"HEAD", "/ui/nothing.js", Endpoint::asset, "/ui/{name}"},
          }) {
         const auto match = route(c.method, c.path);
         ASSERT_TRUE(match) << c.path;
@@ -177,6 +179,7 @@ TEST(ApiRouter, FindsEveryEndpoint) {
         EXPECT_EQ(match->route_template, c.route_template) << c.path;
     }
     EXPECT_EQ(route("GET", run + "/artifacts/a/b%20c%2Fd")->artifact_path, "a/b c/d");
+    EXPECT_EQ(route("GET", "/ui/app.css")->asset_name, "app.css");
 }
 
 TEST(ApiRouter, TellsWhatIsMissingFromWhatIsForbidden) {
@@ -206,6 +209,11 @@ TEST(ApiRouter, TellsWhatIsMissingFromWhatIsForbidden) {
              {"GET", run + "/artifacts/%zz", 404, ""},
              {"GET", run + "/artifacts/a%00b", 404, ""},
              {"GET", "/V1/runs", 404, ""},
+             {"GET", "/ui", 404, ""},
+             {"GET", "/ui/", 404, ""},
+             {"GET", "/ui/a/b", 404, ""},
+             {"GET", "/ui/../mayfly.db", 404, ""},
+             {"POST", "/ui/app.css", 405, "GET, HEAD"},
          }) {
         const auto match = route(c.method, c.path);
         ASSERT_FALSE(match) << c.path;
