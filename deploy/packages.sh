@@ -34,8 +34,12 @@ packages_of() {
     node) # npm, for what is checked against types that others publish
         echo nodejs npm
         ;;
+    browser) # what the status page is looked at with
+        echo chromium fonts-dejavu-core
+        ;;
     *)
-        echo "packages: no group '$1'; there are: build engine client test image deploy node" >&2
+        echo "packages: no group '$1'; there are:" \
+            "build engine client test image deploy node browser" >&2
         return 2
         ;;
     esac
@@ -111,7 +115,7 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
         ;;
     "" | -h | --help)
         sed -n '2,8s/^# \{0,1\}//p' "$0"
-        for group in build engine client test image deploy node; do
+        for group in build engine client test image deploy node browser; do
             echo "  $group: $(packages_of "$group")"
         done
         ;;

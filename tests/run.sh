@@ -18,7 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 . deploy/packages.sh
 
-default_suites=(lint unit sim api engine crash deploy quickstart asan)
+default_suites=(lint unit sim api engine crash deploy browser quickstart asan)
 engine_dir="$root/build/engine"
 logs="$root/build/tests"
 program_deadline_s=${MAYFLY_SUITE_S:-1800}
@@ -37,6 +37,7 @@ list_suites() {
   sim         simulated histories, every crash point, planted faults     (tests/sim/suite.py)
   crash       kill -9 and engine failures, whole runs, nothing lost      (tests/crash)
   deploy      dashboards, alerts, Compose, image, systemd, the guide     (tests/deploy)
+  browser     the status page in chromium, on real runs                  (tests/browser)
   quickstart  deploy/quickstart.sh from end to end
   asan        unit and api again, with AddressSanitizer and UBSan
 * soak        an hour's questions in a minute, and N runs under way at kill -9 (tests/sim/soak.py)
@@ -60,7 +61,7 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | sim | api | engine | crash | deploy | quickstart | asan | \
+    lint | unit | sim | api | engine | crash | deploy | browser | quickstart | asan | \
         soak | image | tidy | tsan)
         suites+=("$argument")
         ;;
@@ -220,6 +221,14 @@ suite_deploy() {
     run_scripts deploy
 }
 
+suite_browser() {
+    if ! install_packages browser node; then
+        add 0 1
+        return
+    fi
+    run_scripts browser
+}
+
 suite_image() { run_counting image "$python" tests/deploy/image_from_source.py; }
 
 suite_quickstart() {
@@ -267,7 +276,7 @@ needs_engine() {
     local suite
     for suite in "${suites[@]}"; do
         case "$suite" in
-        api | engine | crash | quickstart) return 0 ;;
+        api | engine | crash | browser | quickstart) return 0 ;;
         esac
     done
     return 1
