@@ -422,6 +422,7 @@ std::string welcome_text(std::string_view address) {
            at +
            "/v1/runs/ID/artifacts/now.txt   one of those files\n\n"
            "Everything there is:\n\n"
+           "  GET    /                              in a browser: the status page\n"
            "  POST   /v1/runs                       JSON, or multipart with a part `spec`\n"
            "  GET    /v1/runs                       ?phase= ?label=k=v ?limit= ?cursor=\n"
            "  GET    /v1/runs/{id}                  ?wait=30s\n"

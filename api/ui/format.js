@@ -77,6 +77,10 @@ export const visible = (text) => String(text).replace(HIDDEN, picture);
 // For what is one line.
 export const visibleLine = (text) => visible(text).replace(/\n/g, "\u21b5 ").replace(/\t/g, " ");
 
+export function shorten(text, most) {
+  return text.length <= most ? text : `${text.slice(0, most)}\u2026`;
+}
+
 // As one would type it into a shell.
 export function commandLine(command) {
   return command.map((word) => {

@@ -163,6 +163,7 @@ export class LogView {
     this.#screen.element.addEventListener("scroll", () => this.#scrolled(), {signal});
     document.addEventListener("visibilitychange", () => this.#visibility(), {signal});
     live.addEventListener("reset", () => {
+      this.#refused = 0;
       if (this.#begun && !this.#finished && !this.#source) this.#follow();
     }, {signal});
   }
@@ -264,10 +265,13 @@ export class LogView {
     const on = (name, act) => source.addEventListener(name, (event) => {
       if (source !== this.#source) return;
       this.#refused = 0;
-      if (event.lastEventId) this.#lastEventId = event.lastEventId;
-      act(JSON.parse(event.data));
+      act(JSON.parse(event.data), event.lastEventId);
     });
-    on("log", (piece) => this.#take(piece));
+    // Only this one says where to go on; the others come with the id of the last one.
+    on("log", (piece, place) => {
+      this.#lastEventId = place;
+      this.#take(piece);
+    });
     on("status", (status) => this.#showState(status));
     on("restart", ({attempt}) => this.#restart(attempt));
     on("end", () => this.#ended());
@@ -313,14 +317,15 @@ export class LogView {
   #failed() {
     this.#close();
     this.#refused += 1;
-    if (this.#refused > REFUSED_MOST && this.#live.state !== "gone") {
+    if (this.#refused > REFUSED_MOST && this.#live.state === "live") {
       setText(this.#state, "It cannot be followed now; it is shown when the run has ended");
       return;
     }
     setText(this.#state, "Interrupted; trying again");
     this.#state.dataset.live = "no";
+    // Of a daemon that is gone, the page is told when it is back.
     this.#timer = setTimeout(() => {
-      if (!this.#finished && !this.#source) this.#follow();
+      if (!this.#finished && !this.#source && this.#live.state !== "gone") this.#follow();
     }, AGAIN_MS);
   }
 

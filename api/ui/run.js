@@ -3,8 +3,8 @@
 import {GoneError, ProblemError, artifactPath, call, get, runPath} from "./api.js";
 import {ago, until} from "./clock.js";
 import {announce, ask, copyButton, el, setText} from "./dom.js";
-import {bytes, commandLine, duration, isTerminal, phaseName, visible, visibleLine} from
-  "./format.js";
+import {bytes, commandLine, duration, isTerminal, phaseName, shorten, visible, visibleLine}
+  from "./format.js";
 import {LogView} from "./log.js";
 import {Badge, Pane, badge, facts, problemBox, throttled} from "./parts.js";
 import {labelHash} from "./runs.js";
@@ -12,6 +12,8 @@ import {Timeline} from "./timeline.js";
 
 const AT_MOST_MS = 150;
 const EXPLAIN_EVERY_MS = 5000;
+const TITLE_CHARS = 400;
+const RESULT_CHARS = 64 << 10;
 
 function panel(id, title, ...content) {
   return el("section", {class: "panel", "aria-labelledby": id},
@@ -35,6 +37,7 @@ export class RunView {
   #why = new Pane(el("div"));
   #history = new Pane(el("div"));
   #artifacts = new Pane(el("div"));
+  #result = new Pane(el("div", {class: "result"}));
   #spec = new Pane(el("div"));
   #artifactsOf = -1;
   #timeline = new Timeline();
@@ -133,6 +136,7 @@ export class RunView {
          el("div", {class: "column first"},
             panel("explain-title", "Explanation", this.#why.element)),
          el("div", {class: "column"}, this.#timeline.element, this.#log.element,
+            this.#result.element,
             panel("artifacts-title", "Artifacts", this.#artifacts.element)),
          el("div", {class: "column side"},
             panel("spec-title", "Spec", this.#spec.element),
@@ -141,15 +145,18 @@ export class RunView {
   }
 
   #show() {
-    const {spec, status} = this.#run;
+    // The result may be as deep as a script likes: it is not walked through.
+    const {spec, status: {result, ...status}} = this.#run;
     this.title = `${phaseName(status.phase)} · ${this.#id}`;
     this.dispatchTitle?.();
-    setText(this.#command, visibleLine(commandLine(spec.command)) || "(no command)");
+    setText(this.#command, shorten(visibleLine(commandLine(spec.command)), TITLE_CHARS));
     this.#badge.set(status.phase);
     this.#facts.show([status.created_at], () => ["created ", ago(status.created_at)]);
     this.#actions.show([isTerminal(status.phase), status.cancel_requested_at], () =>
       this.#buttons(status));
     this.#outcome.show(status, () => outcome(status));
+    this.#result.show(isTerminal(status.phase), () => result !== null && result !== undefined &&
+      panel("result-title", "Result", resultText(result)));
     this.#spec.show(spec, () => specFacts(spec));
     this.#timeline.update(this.#run);
     this.#log.update(this.#run);
@@ -276,6 +283,19 @@ function outcome(status) {
   ];
 }
 
+function resultText(result) {
+  let text;
+  try {
+    text = JSON.stringify(result, null, 2);
+  } catch {
+    return el("p", {class: "muted"}, "It is too deep to be shown here; it is in status.result " +
+              "of the run's JSON.");
+  }
+  return el("div", {class: "snippet"},
+    el("pre", {tabindex: 0, role: "region", "aria-label": "What result.json said"},
+       shorten(visible(text), RESULT_CHARS)));
+}
+
 const LIMIT_TEXTS = {
   timeout_s: (value) => duration(value * 1000), queue_timeout_s: (value) => duration(value * 1000),
   memory_bytes: bytes, work_bytes: bytes, tmp_bytes: bytes, log_bytes: bytes,
@@ -288,7 +308,8 @@ function specFacts(spec) {
   const list = (entries) => el("ul", {class: "plain"}, entries.map((entry) => el("li", null,
                                                                                   entry)));
   return [
-    el("div", {class: "snippet"}, el("pre", {tabindex: 0, "aria-label": "Command"}, command)),
+    el("div", {class: "snippet"}, el("pre", {tabindex: 0, role: "region", "aria-label": "Command"},
+                                     command)),
     facts(
       ["Image", el("span", {class: "mono"}, visibleLine(spec.image))],
       labels.length > 0 && ["Labels", list(labels.map(([key, value]) =>

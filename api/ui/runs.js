@@ -3,11 +3,13 @@
 import {get} from "./api.js";
 import {ago, since} from "./clock.js";
 import {announce, copyButton, el, setText} from "./dom.js";
-import {PHASES, commandLine, duration, isTerminal, phaseName, visible, visibleLine} from
-  "./format.js";
+import {PHASES, commandLine, duration, isTerminal, phaseName, shorten, visible, visibleLine}
+  from "./format.js";
 import {Badge, badge, Pane, problemBox, throttled} from "./parts.js";
 
 const PAGE_SIZE = 50;
+// What a row shows of a command; the run itself shows all of it.
+const TITLE_CHARS = 400;
 const AT_MOST_MS = 300;
 // An event of each type says when the phase of that name was entered.
 const ENTERED = {preparing: "preparing_at", running: "running_at", harvesting: "harvesting_at",
@@ -91,7 +93,7 @@ class Row {
       this.#badge.element,
       el("div", {class: "row-what"},
          el("a", {href: `#/runs/${run.id}`, class: "row-link"},
-            visibleLine(commandLine(spec.command)) || "(no command)"),
+            shorten(visibleLine(commandLine(spec.command)), TITLE_CHARS)),
          el("span", {class: "row-facts"},
             el("span", null, visibleLine(spec.image)),
             el("span", {class: "mono"}, run.id),
