@@ -8,7 +8,8 @@ import {Overview} from "./overview.js";
 import {RunView} from "./run.js";
 import {RunsView} from "./runs.js";
 
-const LINK_TEXTS = {connecting: "Connecting", live: "Live", polling: "Looking every 3 s",
+const LINK_TEXTS = {connecting: "Connecting", live: "Live",
+                    polling: "No stream; looking every 3 s",
                     gone: "No answer", paused: "Paused"};
 const live = new Live();
 const overview = new Overview(live);

@@ -1,7 +1,7 @@
 // The status page in a real browser, against real daemons. Started by status_page.py.
 import {readFile} from "node:fs/promises";
 
-import {accessible, api, check, closeBrowser, comes, command, done, equal, everyLook,
+import {DEADLINE_MS, accessible, api, check, closeBrowser, comes, command, done, equal, everyLook,
         fits, open, reached, setup, shot, submit, text} from "./rig.mjs";
 
 const {main, lone, full} = setup;
@@ -336,6 +336,20 @@ async function waitingRun() {
   await done(page, "a run that waited");
 }
 
+async function flood() {
+  const id = await submit(main, shell("yes 'one line of many' | head -n 200000; sleep 900"),
+                          {limits: {log_bytes: 16 << 20, timeout_s: 900}});
+  const page = await open(main, `/#/runs/${id}`);
+  await comes("of a flood only the end is shown, while it goes on", () =>
+    page.locator(".log-cut").isVisible(), 2 * DEADLINE_MS);
+  const shown = (await screenText(page)).length;
+  check("in bounded memory", shown > 900000 && shown < 1.2 * (1 << 20), shown);
+  await api(main, "POST", `/v1/runs/${id}/cancel`);
+  await comes("and its end is seen", async () => await phaseOf(page) === "cancelled" &&
+    await text(page, ".log-state") === "Complete");
+  await done(page, "a flood");
+}
+
 async function missingRun(page) {
   await page.locator("h1", {hasText: "There is no such run"}).waitFor();
 }
@@ -480,7 +494,7 @@ async function withoutStream() {
   await page.route(/\/v1\/events/, (route) => route.fulfill({status: 503, body: "{}"}));
   await page.reload();
   await comes("without a stream the page asks again and again, and says so", async () =>
-    await text(page, "#link") === "Looking every 3 s");
+    await text(page, "#link") === "No stream; looking every 3 s");
   const id = await submit(main, shell("echo polled"));
   await comes("and what happens is seen all the same", async () =>
     await rowOf(page, id).count() === 1);
@@ -638,8 +652,8 @@ const looks = async () => {
 const emptyLooks = () => everyLook(main, "/", "empty", (page) => page.locator(".empty").waitFor());
 
 const steps = [emptyLooks, emptyState, makeRuns, formats, policyHolds, list, badQuery, goodRun,
-               endings, bigLog, deepResult, liveLog, calmMotion, looks, waitingRun, keyboard,
-               elsewhere, loneDaemon, fullDisk, withoutStream, daemonGone, eventsGone];
+               endings, bigLog, deepResult, liveLog, calmMotion, looks, waitingRun, flood,
+               keyboard, elsewhere, loneDaemon, fullDisk, withoutStream, daemonGone, eventsGone];
 const wanted = process.argv.slice(2);
 for (const work of steps) {
   const needed = [emptyState, makeRuns].includes(work);
