@@ -12,7 +12,9 @@ const runs = {};
 const shell = (script) => ["sh", "-c", script];
 const phaseOf = (page) => page.locator(".run-title .badge").getAttribute("data-phase");
 const rowOf = (page, id) => page.locator(".row", {has: page.locator(`a[href="#/runs/${id}"]`)});
-const screenText = (page) => page.locator(".screen").evaluate((node) => node.textContent);
+// What was printed, without the names of the streams beside it.
+const screenText = (page) => page.locator(".screen").evaluate((node) =>
+  [...node.querySelectorAll(".text")].map((part) => part.textContent).join(""));
 const isLive = (page) => comes("the page is live", async () => await text(page, "#link") ===
   "Live");
 
