@@ -278,6 +278,35 @@ TEST_F(Streams, WhatCannotBeFollowedIsSaid) {
     EXPECT_EQ(ask("GET", "/v1/runs/" + id + "/logs?offset=1").body, "bc");
 }
 
+TEST_F(Streams, AReaderWhoDoesNotReadIsCutOffAndGoesOnWhereHeWas) {
+    Settings settings;
+    settings.write_timeout_ms = 200;
+    serve(settings);
+    const std::string id = submit();
+    start_run(id);
+    // More than sockets hold, each byte telling where it is.
+    std::string all;
+    for (std::int64_t i = 0; all.size() < (24U << 20U); ++i) all += std::to_string(i) + "\n";
+    for (std::size_t at = 0; at < all.size(); at += 64 << 10) {
+        print(LogStream::out, all.substr(at, 64 << 10));
+    }
+    auto slow = client();
+    ASSERT_EQ(slow.begin(logs(id, "")).status, 200);
+    EXPECT_EQ(connections_left(), 0U) << "a reader who does not read must not stay for ever";
+    bool whole = true;
+    const std::string got = slow.read_rest(whole);
+    EXPECT_FALSE(whole);
+    EXPECT_LT(got.size(), all.size());
+    EXPECT_TRUE(all.starts_with(got));
+    end_live();
+    finish_run(id, {.stdout_text = all});
+    auto again = client();
+    ASSERT_EQ(again.begin(logs(id, "&offset=" + std::to_string(got.size()))).status, 200);
+    const std::string rest = again.read_rest(whole);
+    EXPECT_TRUE(whole);
+    EXPECT_TRUE(got + rest == all);
+}
+
 // ---- both streams
 
 TEST_F(Streams, BothStreamsComeInOrderWithAPlaceToGoOn) {
