@@ -437,6 +437,7 @@ std::string welcome_text(std::string_view address) {
            "  GET    /v1/events                     what happens, live ?run= ?label=k=v\n"
            "  GET    /v1/engines                    engines, slots and the operator's limits\n"
            "  GET    /v1/doctor                     what is wrong here, and what to do\n"
+           "  GET    /v1/openapi.json               all of this for programs: OpenAPI 3.1\n"
            "  GET    /healthz  /readyz  /metrics\n";
 }
 
@@ -447,6 +448,7 @@ std::string welcome_json() {
                     {"events", "/v1/events"},
                     {"engines", "/v1/engines"},
                     {"doctor", "/v1/doctor"},
+                    {"openapi", "/v1/openapi.json"},
                     {"health", "/healthz"},
                     {"ready", "/readyz"},
                     {"metrics", "/metrics"}});

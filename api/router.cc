@@ -21,6 +21,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/healthz", Endpoint::health},
     Route{"GET", "/readyz", Endpoint::ready},
     Route{"GET", "/metrics", Endpoint::metrics},
+    Route{"GET", "/v1/openapi.json", Endpoint::openapi},
     Route{"GET", "/v1/runs", Endpoint::list},
     Route{"POST", "/v1/runs", Endpoint::submit},
     Route{"GET", "/v1/runs/{id}", Endpoint::show},
@@ -114,6 +115,12 @@ Answer<Target> split_target(std::string_view target) {
     out.path = target.substr(0, mark);
     if (out.path.empty()) out.path = "/";
     out.query = target.substr(std::min(mark + 1, target.size()));
+    return out;
+}
+
+std::vector<std::pair<std::string_view, std::string_view>> routes() {
+    std::vector<std::pair<std::string_view, std::string_view>> out;
+    for (const Route& route : kRoutes) out.emplace_back(route.method, route.pattern);
     return out;
 }
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "api/problem.h"
 
@@ -14,6 +16,7 @@ enum class Endpoint : std::uint8_t {
     health,
     ready,
     metrics,
+    openapi,
     submit,
     list,
     show,
@@ -47,6 +50,8 @@ struct Match {
     std::string asset_name;           // of the status page; there need be no such file
 };
 
+// Every method and template that is served, HEAD left out: for whoever must agree with it.
+[[nodiscard]] std::vector<std::pair<std::string_view, std::string_view>> routes();
 // The template of a path, or "other": known also when the method is wrong.
 [[nodiscard]] std::string_view template_of(std::string_view path);
 // `not_found`, or `method_not_allowed` with an Allow header. HEAD is served wherever GET is.

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 
+#include "api/byte_range.h"
 #include "api/codec.h"
 #include "api/cursor.h"
 #include "api/diagnosis.h"
 #include "api/label_filter.h"
+#include "api/openapi_document.h"
+#include "store/sha256.h"
 
 namespace mayfly::api {
 namespace {
@@ -123,6 +126,8 @@ Service::Task<Service::Reply> Service::dispatch(Asked request, Match match) {
             response.body = families_.expose();
             co_return plain(*request, std::move(response));
         }
+        case Endpoint::openapi:
+            co_return plain(*request, openapi(*request));
     }
     co_return refuse(ProblemType::internal, "A route has no endpoint.");
 }
@@ -235,6 +240,19 @@ Service::Task<Service::Reply> Service::remove(Asked request, std::string run_id)
                          "Only a finished run can be deleted: cancel it first, and wait for it.");
     }
     co_return refused(record.error());
+}
+
+Response Service::openapi(const Request& request) {
+    static const std::string etag = "\"" + store::sha256_hex(openapi_document()) + "\"";
+    Response response;
+    response.with("ETag", etag).with("Cache-Control", "no-cache");
+    if (none_match_hits(request.header("if-none-match"), etag)) {
+        response.status = 304;
+        return response;
+    }
+    response.with("Content-Type", "application/json");
+    response.body = openapi_document();
+    return response;
 }
 
 }  // namespace mayfly::api

@@ -57,6 +57,7 @@ private:
     Task<void> discard(std::string run_id);
 
     // service.cc
+    [[nodiscard]] static Response openapi(const Request& request);
     Task<Reply> list(Asked request);
     Task<Reply> show(Asked request, std::string run_id);
     Task<Reply> cancel(Asked request, std::string run_id);

@@ -32,6 +32,21 @@ TEST_F(Protocol, AnswersANewcomer) {
     EXPECT_EQ(ask("GET", "/v1/engines").status, 200);
 }
 
+TEST_F(Protocol, DescribesItselfForPrograms) {
+    serve();
+    const auto first = ask("GET", "/v1/openapi.json");
+    EXPECT_EQ(first.status, 200);
+    EXPECT_EQ(first.header("Content-Type"), "application/json");
+    EXPECT_EQ(json_of(first)["openapi"].get<std::string>().substr(0, 4), "3.1.");
+    const std::string etag = first.header("ETag");
+    const auto again = ask("GET", "/v1/openapi.json", {{"If-None-Match", etag}});
+    EXPECT_EQ(again.status, 304);
+    EXPECT_EQ(again.header("ETag"), etag);
+    EXPECT_EQ(ask("GET", "/v1/openapi.json", {{"If-None-Match", "\"older\""}}).body, first.body);
+    EXPECT_EQ(json_of(ask("GET", "/", {{"Accept", "application/json"}}))["openapi"],
+              "/v1/openapi.json");
+}
+
 TEST_F(Protocol, RefusesWhatIsNotThere) {
     serve();
     struct Case {
@@ -54,7 +69,6 @@ TEST_F(Protocol, RefusesWhatIsNotThere) {
              {"GET", "/v1/runs?cursor=%27%20OR%201=1--", 400, "invalid-query"},
              {"GET", "/v1/runs?phase=done", 400, "invalid-query"},
              {"GET", "/v1/runs?label=nothing", 400, "invalid-query"},
-             {"GET", "/v1/openapi.json", 404, "not-found"},
              {"GET", "*", 400, "bad-request"},
          }) {
         const auto answer = ask(c.method, c.target);
