@@ -23,7 +23,7 @@ packages_of() {
         echo curl ca-certificates python3 procps tar
         ;;
     test) # beside all of the above
-        echo clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker git
+        echo clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker python3-requests git
         ;;
     image) # beside build, what the image of mayflyd is made of
         echo ca-certificates
@@ -31,7 +31,7 @@ packages_of() {
     deploy) # what the tests of Compose, image and unit call
         echo systemd docker-compose debootstrap iproute2 openssl busybox-static binutils
         ;;
-    node) # npm, for what is checked against types that others publish
+    node) # npm, for what is checked by programs and types that others publish
         echo nodejs npm
         ;;
     browser) # what the status page is looked at with

@@ -18,7 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 . deploy/packages.sh
 
-default_suites=(lint unit sim api engine crash deploy browser quickstart asan)
+default_suites=(lint unit sim api contract engine crash deploy browser quickstart asan)
 engine_dir="$root/build/engine"
 logs="$root/build/tests"
 program_deadline_s=${MAYFLY_SUITE_S:-1800}
@@ -33,6 +33,7 @@ list_suites() {
   lint        the rules of the house, clang-format, the README's table   (tests/lint/lint.py)
   unit        pure parts and the store                                   (mayfly-unit-tests)
   api         the HTTP API                                               (mayfly-api-tests)
+  contract    the OpenAPI document against all of the API, README examples  (tests/contract)
   engine      the client and the sandbox, on a real Docker Engine        (mayfly-engine-tests)
   sim         simulated histories, every crash point, planted faults     (tests/sim/suite.py)
   crash       kill -9 and engine failures, whole runs, nothing lost      (tests/crash)
@@ -61,7 +62,7 @@ for argument in "$@"; do
         list_suites
         exit 0
         ;;
-    lint | unit | sim | api | engine | crash | deploy | browser | quickstart | asan | \
+    lint | unit | sim | api | contract | engine | crash | deploy | browser | quickstart | asan | \
         soak | image | tidy | tsan)
         suites+=("$argument")
         ;;
@@ -192,6 +193,8 @@ suite_api() {
     run_scripts api
 }
 
+suite_contract() { run_scripts contract; }
+
 suite_engine() {
     run_gtest engine build/release/mayfly-engine-tests
     run_scripts engine
@@ -276,7 +279,7 @@ needs_engine() {
     local suite
     for suite in "${suites[@]}"; do
         case "$suite" in
-        api | engine | crash | browser | quickstart) return 0 ;;
+        api | contract | engine | crash | browser | quickstart) return 0 ;;
         esac
     done
     return 1

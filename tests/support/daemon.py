@@ -5,14 +5,18 @@
         run = daemon.client.wait(run["id"])
 
 Nothing but the standard library. Everything waits with a deadline and says what it waited for.
+With MAYFLY_RECORD=FILE in the environment the client appends what it asked and what it heard to
+that file, for tests/contract: a line of JSON for each request.
 """
 
+import base64
 import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.parse
 
@@ -37,6 +41,19 @@ class ApiError(Exception):
             self.problem = None
 
 
+def record(method, path, headers, body, answer, content):
+    file_path = os.environ.get("MAYFLY_RECORD")
+    if not file_path or not (body is None or isinstance(body, (str, bytes))):
+        return
+    body = body.encode() if isinstance(body, str) else body or b""
+    entry = {"test": os.path.basename(sys.argv[0]), "method": method, "target": path,
+             "headers": list((headers or {}).items()), "body": base64.b64encode(body).decode(),
+             "status": answer.status, "answer_headers": answer.headers.items(),
+             "answer_body": base64.b64encode(content).decode()}
+    with open(file_path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
 class Client:
     """One kept-alive connection to mayflyd. Not for several threads."""
 
@@ -59,6 +76,7 @@ class Client:
                 answer = self.connection.getresponse()
                 content = answer.read()
                 self.used = time.monotonic()
+                record(method, path, headers, body, answer, content)
                 return answer.status, answer.headers, content
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 # A POST may have been heard; only what can be repeated is.

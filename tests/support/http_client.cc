@@ -71,7 +71,9 @@ HttpClient HttpClient::unix_socket(const std::string& path) {
 HttpClient::~HttpClient() { close(); }
 
 HttpClient::HttpClient(HttpClient&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), buffer_(std::move(other.buffer_)) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      buffer_(std::move(other.buffer_)),
+      recording_(std::move(other.recording_)) {}
 
 void HttpClient::close() {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
@@ -89,6 +91,7 @@ bool HttpClient::send(std::string_view bytes) const {
     while (!bytes.empty()) {
         const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
         if (sent <= 0) return false;
+        if (recording_) recording_->sent(bytes.substr(0, static_cast<std::size_t>(sent)));
         bytes.remove_prefix(static_cast<std::size_t>(sent));
     }
     return true;
@@ -99,6 +102,7 @@ bool HttpClient::fill() {
     const ssize_t got = ::recv(fd_, piece, sizeof piece, 0);
     if (got <= 0) return false;
     buffer_.append(piece, static_cast<std::size_t>(got));
+    if (recording_) recording_->received({piece, static_cast<std::size_t>(got)});
     return true;
 }
 

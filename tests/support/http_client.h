@@ -1,14 +1,17 @@
 // A small blocking HTTP/1.1 client on a raw socket, for tests: it sends exactly the bytes it is
 // told to, and reads one answer at a time. No cleverness: a test must be able to misbehave with
-// it.
+// it. What it says and hears can be recorded; see recording.h.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "tests/support/recording.h"
 
 namespace mayfly::test {
 
@@ -56,7 +59,7 @@ public:
     void shutdown_send() const;
 
 private:
-    explicit HttpClient(int fd) : fd_(fd) {}
+    explicit HttpClient(int fd) : fd_(fd), recording_(Recording::begin()) {}
     bool fill();
     bool fill_body();
 
@@ -64,6 +67,7 @@ private:
     std::string buffer_;
     std::string body_;  // of the answer that begin() began, decoded and not yet returned
     bool last_chunk_ = false;
+    std::unique_ptr<Recording> recording_;
 };
 
 }  // namespace mayfly::test
