@@ -21,14 +21,14 @@ export function bytes(count) {
 
 // 237 -> "237 ms", 4200 -> "4.2 s", 75000 -> "1 min 15 s", 7260000 -> "2 h 1 min"
 export function duration(ms) {
-  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
+  if (Math.round(ms) < 1000) return `${Math.max(0, Math.round(ms))} ms`;
   const seconds = ms / 1000;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   return span(Math.round(seconds));
 }
 
 // Whole seconds in their two largest units.
-function span(seconds) {
+export function span(seconds) {
   const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const first = parts.findIndex(([size]) => seconds >= size);
   if (first < 0) return "0 s";

@@ -3,8 +3,8 @@
 import {GoneError, ProblemError, artifactPath, call, get, runPath} from "./api.js";
 import {ago, until} from "./clock.js";
 import {announce, ask, copyButton, el, setText} from "./dom.js";
-import {bytes, commandLine, duration, isTerminal, phaseName, shorten, visible, visibleLine}
-  from "./format.js";
+import {bytes, commandLine, duration, isTerminal, phaseName, shorten, span, visible,
+  visibleLine} from "./format.js";
 import {LogView} from "./log.js";
 import {Badge, Pane, badge, facts, problemBox, throttled} from "./parts.js";
 import {labelHash} from "./runs.js";
@@ -297,7 +297,7 @@ function resultText(result) {
 }
 
 const LIMIT_TEXTS = {
-  timeout_s: (value) => duration(value * 1000), queue_timeout_s: (value) => duration(value * 1000),
+  timeout_s: span, queue_timeout_s: span,
   memory_bytes: bytes, work_bytes: bytes, tmp_bytes: bytes, log_bytes: bytes,
   artifact_bytes: bytes,
 };
@@ -327,7 +327,7 @@ function specFacts(spec) {
       spec.retry?.max_attempts > 1 && ["Attempts",
         `at most ${spec.retry.max_attempts}, when lost`],
       spec.webhook && ["Webhook", el("span", {class: "mono"}, visibleLine(spec.webhook.url))],
-      ["Kept after its end", duration(spec.ttl_s * 1000)]),
+      ["Kept after its end", span(spec.ttl_s)]),
     el("details", null, el("summary", null, "Limits"),
        facts(...Object.entries(spec.limits).map(([name, value]) =>
          [name.replace(/_(s|bytes)$/, "").replaceAll("_", " "),
@@ -348,8 +348,8 @@ function explanation(why) {
       visible(why.waits_for),
       why.until && [", at most ", until(why.until), " more"]),
     why.admission && el("p", null, admissionText(why.admission)),
-    why.decided && el("p", null, el("strong", null, "Decided: "),
-      el("code", null, visibleLine(why.decided.action)), " ", visible(why.decided.why)),
+    why.decided && el("p", null, el("strong", null, "Decided "),
+      el("code", null, visibleLine(why.decided.action)), `: ${visible(why.decided.why)}`),
     why.failures && el("p", {class: "callout", "data-phase": "timed_out"},
       el("strong", null, why.failures.count === 1 ? "Failed once" :
          `Failed ${why.failures.count} times`),

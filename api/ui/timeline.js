@@ -2,7 +2,7 @@
 
 import {now} from "./api.js";
 import {el, setAttribute, setText, svg} from "./dom.js";
-import {duration, exact, isTerminal} from "./format.js";
+import {duration, exact, isTerminal, span as inSeconds} from "./format.js";
 
 const PARTS = [
   {name: "queue", title: "Queue", from: "created_at", limit: "queue_timeout_s"},
@@ -101,6 +101,6 @@ export class Timeline {
     setText(cell.time, span ? duration(span.ms) : over ? "not reached" : "not yet");
     setAttribute(cell.time, "title", span ? `began ${exact(span.at)}` : null);
     const most = part.limit && spec.limits[part.limit];
-    setText(cell.note, most ? `at most ${duration(most * 1000)}` : "");
+    setText(cell.note, most ? `at most ${inSeconds(most)}` : "");
   }
 }

@@ -609,7 +609,7 @@ async function formats() {
   });
   const mark = (name) => `\u2039${name}\u203a`;
   equal("bytes", got.bytes, ["0 B", "1023 B", "1 KiB", "1.5 KiB", "10 KiB", "4.8 MiB", "3 TiB"]);
-  equal("durations", got.duration, ["0 ms", "237 ms", "1000 ms", "4.2 s", "10 s", "59 s",
+  equal("durations", got.duration, ["0 ms", "237 ms", "1.0 s", "4.2 s", "10 s", "59 s",
                                     "1 min 15 s", "1 h", "2 h 1 min", "1 d 1 h"]);
   equal("relative times", got.relative, ["just now", "42 s ago", "in 1 min", "2 d ago"]);
   equal("countdowns", got.remaining, ["1 min 31 s", "0 s"]);
