@@ -23,7 +23,8 @@ packages_of() {
         echo curl ca-certificates python3 procps tar
         ;;
     test) # beside all of the above
-        echo clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker python3-requests git
+        echo clang-format-19 clang-tidy-19 libclang-rt-19-dev python3-docker python3-requests git \
+            groff-base
         ;;
     image) # beside build, what the image of mayflyd is made of
         echo ca-certificates

@@ -162,9 +162,6 @@ TEST_F(Downloads, RefusesBadLogQueries) {
                               "?follow=yes", "?tial=5", "?tail=1&tail=2"}) {
         EXPECT_EQ(get(std::string("/logs") + query).status, 400) << query;
     }
-    const auto follow = get("/logs?follow=1");
-    EXPECT_EQ(follow.status, 400);
-    EXPECT_EQ(json_of(follow)["type"], "urn:mayfly:problem:not-available");
 }
 
 TEST_F(Downloads, AreNotThereBeforeTheEnd) {
