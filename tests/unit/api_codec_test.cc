@@ -112,7 +112,7 @@ TEST(ApiCodec, ReadinessNamesItsReasons) {
 }
 
 TEST(ApiCodec, ShowsTheOperatorsLimits) {
-    const json body = json::parse(engines_text({}, {}));
+    const json body = json::parse(engines_text({}, {}, {}));
     EXPECT_EQ(body["policy"]["limits"]["cpus"]["default"], 1.0);
     EXPECT_EQ(body["policy"]["limits"]["pids"]["most"], 1'024);
     EXPECT_TRUE(body["engines"].empty());
