@@ -142,7 +142,7 @@ TEST(Explain, EveryPlaceWhereARunCanStandHasItsWords) {
         ASSERT_FALSE(told.saw.empty()) << c.sentence;
         EXPECT_EQ(told.saw.front().what, "engine") << c.sentence;
         EXPECT_EQ(told.saw.front().is, engine_up ? "up" : "down") << c.sentence;
-        EXPECT_EQ(told.until_ms != 0, told.action == "Wait" && engine_up) << c.sentence;
+        EXPECT_TRUE(told.until_ms == 0 || told.action == "Wait") << c.sentence;
     }
 }
 
