@@ -81,15 +81,19 @@ class Examples:
     def commands(self, text):
         """The short ones, about a run that is there: $ID."""
         found = [block for block in blocks(text, COMMANDS_SECTION, "sh") if "…" not in block]
-        self.checks.equal("the README shows these groups of commands", len(found), 4)
+        self.checks.equal("the README shows these groups of commands", len(found), 7)
         with open(os.path.join(self.folder, "table.csv"), "w", encoding="utf-8") as file:
             file.write("a,b\n")
         leaves = {"image": IMAGE, "command": ["sh", "-c", "echo hi; echo 42 >output/report.md"]}
+        runs = [self.daemon.client.submit(leaves)["id"] for _ in range(10)]
+        for run_id in runs:  # there is an event 41 then
+            self.daemon.client.wait(run_id)
         for block in found:
-            run = self.daemon.client.wait(self.daemon.client.submit(leaves)["id"])
-            done = subprocess.run(["bash", "-euo", "pipefail", "-c", self.replaced(block)],
-                                  cwd=self.folder, capture_output=True, text=True, check=False,
-                                  timeout=PROGRAM_S, env={**os.environ, "ID": run["id"]})
+            if "/v1/events" in block:
+                for line in block.splitlines():
+                    self.endless(line)
+                continue
+            done = self.bash(block, self.daemon.client.submit(leaves)["id"])
             title = block.split("\n", maxsplit=1)[0]
             self.checks.check(f"the commands from `{title}` on end well", done.returncode == 0,
                               done.stderr)
@@ -98,6 +102,21 @@ class Examples:
             wanted = ["already-finished"] if "/cancel" in block else []
             self.checks.check("and are answered as they should be",
                               problems == wanted and done.stdout, done.stdout)
+
+    def bash(self, commands, run_id):
+        self.daemon.client.wait(run_id)
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", self.replaced(commands)],
+                              cwd=self.folder, capture_output=True, text=True, check=False,
+                              timeout=PROGRAM_S, env={**os.environ, "ID": run_id})
+
+    def endless(self, command):
+        """A stream: it must begin as it should, and is left then."""
+        with subprocess.Popen(["bash", "-c", "exec " + self.replaced(command)], text=True,
+                              stdout=subprocess.PIPE) as process:
+            first = process.stdout.readline()
+            process.terminate()
+        self.checks.check(f"`{command}` is greeted",
+                          first.startswith(("event: hello", "id:")), first)
 
     def shell(self):
         printed = self.run("client.sh")
@@ -152,10 +171,11 @@ class Examples:
             self.checks.equal(f"{name} refuses {sentence}", self.deliver(body, headers), 401)
 
     def hook(self, name):
-        output = os.path.join(self.folder, name + ".out")
-        with open(output, "w", encoding="utf-8") as file:
-            process = subprocess.Popen([*COMMANDS[os.path.splitext(name)[1]], name], stdout=file,
-                                       stderr=subprocess.STDOUT, cwd=self.folder)
+        output = os.path.join(self.folder, name)
+        with open(output + ".out", "w", encoding="utf-8") as out, \
+                open(output + ".err", "w", encoding="utf-8") as err:
+            process = subprocess.Popen([*COMMANDS[os.path.splitext(name)[1]], name], stdout=out,
+                                       stderr=err, cwd=self.folder)
         try:
             self.checks.check(f"{name} listens", wait_for(self.hook_listens, 30))
             run = self.daemon.client.submit({
@@ -165,7 +185,7 @@ class Examples:
             ended = f"{run['id']} succeeded"
             self.checks.check(f"{name} hears of the end of a run",
                               wait_for(lambda: ended in self.read(name + ".out"), 60),
-                              self.read(name + ".out") + self.daemon.log_tail())
+                              self.read(name + ".err") + self.daemon.log_tail())
             self.forgeries(name)
             self.checks.equal(f"{name} believed nothing else",
                               len(self.read(name + ".out").splitlines()), 1)
