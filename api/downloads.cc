@@ -140,7 +140,8 @@ struct LogQuery {
     std::optional<std::int64_t> tail;
     std::int64_t offset = 0;
     bool follow = false;
-    LogPlace place;  // of both streams
+    LogPlace place;                       // of both streams
+    std::optional<std::int64_t> attempt;  // that the offset is of
 };
 
 void read_log_place(Query& query, const Request& request, LogQuery& out) {
@@ -189,6 +190,10 @@ LogQuery read_log_query(Query& query, const Request& request, std::int64_t max_t
     if (offset && stream == "both") {
         query.complain({"offset", "is for one stream; both go on at Last-Event-ID", {}, {}});
     }
+    out.attempt = query.integer("attempt", 1, INT64_MAX);
+    if (out.attempt && (!out.follow || !out.only)) {
+        query.complain({"attempt", "is for one stream with follow=1", {}, {}});
+    }
     if (out.only == store::LogStream::out) out.place.out = out.offset;
     if (out.only == store::LogStream::err) out.place.err = out.offset;
     read_log_place(query, request, out);
@@ -198,11 +203,20 @@ LogQuery read_log_query(Query& query, const Request& request, std::int64_t max_t
 }  // namespace
 
 Service::Task<Service::Reply> Service::logs(Asked request, std::string run_id) {
-    Query query(request->query, {"stream", "tail", "follow", "offset", "last_event_id"});
+    Query query(request->query,
+                {"stream", "tail", "follow", "offset", "attempt", "last_event_id"});
     const LogQuery asked = read_log_query(query, *request, settings_.max_tail_lines);
     if (!query.ok()) co_return std::unexpected(query.problem());
     auto record = co_await find_record(run_id);
     if (!record) co_return std::unexpected(std::move(record.error()));
+    const std::int64_t attempt = record->run.status.attempt;
+    if (asked.attempt && *asked.attempt != attempt) {
+        co_return refuse(ProblemType::attempt_replaced,
+                         "Attempt " + std::to_string(*asked.attempt) +
+                             " was lost, and the run is "
+                             "at attempt " +
+                             std::to_string(attempt) + ": its log begins anew, at offset 0.");
+    }
     if (asked.follow) {
         co_return co_await follow(request, std::move(*record), asked.only, asked.place);
     }

@@ -15,7 +15,7 @@ constexpr std::array<ProblemKind, static_cast<std::size_t>(kLastProblemType) + 1
     {"invalid-query", 400, "The query is not valid"},
     {"invalid-header", 400, "A header is not valid"},
     {"invalid-multipart", 400, "The multipart body is not valid"},
-    {"not-available", 400, "This is not available"},
+    {"attempt-replaced", 409, "Another attempt of the run has begun"},
     {"image-not-allowed", 403, "The operator does not allow this image"},
     {"runtime-not-allowed", 403, "The operator does not allow this runtime"},
     {"cross-site", 403, "Requests from other web sites are refused"},

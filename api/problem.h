@@ -20,7 +20,7 @@ enum class ProblemType : std::uint8_t {
     invalid_query,
     invalid_header,
     invalid_multipart,
-    not_available,
+    attempt_replaced,
     image_not_allowed,
     runtime_not_allowed,
     cross_site,

@@ -280,7 +280,7 @@ TEST_F(Streams, WhatCannotBeFollowedIsSaid) {
 
 TEST_F(Streams, AReaderWhoDoesNotReadIsCutOffAndGoesOnWhereHeWas) {
     Settings settings;
-    settings.write_timeout_ms = 200;
+    settings.write_timeout_ms = 3'000;
     serve(settings);
     const std::string id = submit();
     start_run(id);
@@ -370,6 +370,11 @@ TEST_F(Streams, ARunThatIsTriedAgainBeginsItsLogAnew) {
     bool whole = true;
     raw.read_rest(whole);
     EXPECT_FALSE(whole) << "the bytes of another attempt must not follow these";
+    const auto stale = ask("GET", logs(id, "&attempt=1&offset=5"));
+    EXPECT_EQ(stale.status, 409);
+    EXPECT_EQ(json_of(stale)["type"], "urn:mayfly:problem:attempt-replaced");
+    auto anew = client();
+    EXPECT_EQ(anew.begin(logs(id, "&attempt=2&offset=0")).status, 200);
 }
 
 }  // namespace

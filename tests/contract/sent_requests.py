@@ -122,6 +122,8 @@ class Receiver:
 
 class Sender:
     def __init__(self, checks, document, daemon):
+        self.engine = EngineApi()
+        self.others = self.engine.owned()
         self.checks, self.document, self.daemon = checks, document, daemon
         self.receiver = Receiver()
         self.requests = self.responses = 0
@@ -266,9 +268,9 @@ class Sender:
         for run in json.loads(self.daemon.client.expect((200,), "GET", "/v1/runs?limit=200&phase="
                                                         "queued,preparing,running"))["runs"]:
             self.daemon.client.cancel(run["id"])
-        engine = EngineApi()
         self.checks.check("nothing is left on the engine",
-                          wait_for(lambda: engine.owned() == ([], [])), engine.owned())
+                          wait_for(lambda: self.engine.owned(self.others) == ([], [])),
+                          self.engine.owned(self.others))
 
     def live_stream(self):
         """Both streams of a run that is tried while it is followed."""

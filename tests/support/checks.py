@@ -84,13 +84,15 @@ class EngineApi:
             raise RuntimeError(f"{method} {path}: {status} {content[:300]!r}")
         return json.loads(content) if content else None
 
-    def owned(self):
-        """(containers, volumes) that carry any instance's label, but for those of images."""
+    def owned(self, besides=((), ())):
+        """(containers, volumes) that carry any instance's label, but for those of images, and for
+        `besides`: what other tests have left, killed daemons and all."""
         wanted = urllib.parse.quote(json.dumps({"label": ["io.mayfly.instance"]}))
         containers = self.json("GET", f"/containers/json?all=1&filters={wanted}")
         volumes = self.json("GET", f"/volumes?filters={wanted}")["Volumes"] or []
         names = [c["Names"][0] for c in containers if c["Labels"].get("io.mayfly.instance")]
-        return names, [v["Name"] for v in volumes]
+        return ([name for name in names if name not in besides[0]],
+                [v["Name"] for v in volumes if v["Name"] not in besides[1]])
 
     def container_of(self, run_id):
         wanted = urllib.parse.quote(json.dumps({"label": [f"io.mayfly.run={run_id}"]}))
