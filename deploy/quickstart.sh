@@ -134,7 +134,7 @@ build() {
         die "cmake failed; its whole output is $work/configure.log"
     }
     # One line in five seconds is enough to see that it goes on.
-    cmake --build --preset release --target mayflyd | awk '
+    cmake --build --preset release --target mayflyd mayfly | awk '
         /^\[[0-9]+\/[0-9]+\]/ {
             if (systime() - told >= 5) { told = systime(); print "    " $1 " " $NF; fflush() }
             next
@@ -288,7 +288,15 @@ how_to_go_on() {
     step "Done, in $(seconds_since "$started_at") altogether"
     if [ $keep = yes ]; then
         cat <<TEXT
-    mayflyd is still running. Try
+    mayflyd is still running. Look at it in a browser
+      $url/
+    or run a command of yours in a container of its own, live
+      export MAYFLY_URL=$url
+      build/release/mayfly run --image $image -- python3 -c 'print(6 * 7)'
+      build/release/mayfly explain $id
+      build/release/mayfly doctor
+      build/release/mayfly --help
+    or ask it yourself
       curl -s $url/v1/runs/$id
       curl -s '$url/v1/runs?label=example=quickstart&limit=5'
       curl -s $url/v1/engines
@@ -300,6 +308,7 @@ TEXT
         cat <<TEXT
     To look around while mayflyd runs:         deploy/quickstart.sh --keep
     To run a script of yours:                  deploy/quickstart.sh --script FILE
+    The command line:                          build/release/mayfly --help
     To run it as a service:                    build/release/mayflyd --help
     The contract of a run, the API by example: README.md
 TEXT
