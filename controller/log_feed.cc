@@ -18,7 +18,6 @@ namespace mayfly::controller {
 namespace {
 
 namespace asio = boost::asio;
-using store::LogChunk;
 using store::LogNews;
 using store::LogStream;
 

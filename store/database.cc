@@ -119,22 +119,6 @@ const std::string kSelectWebhookHeads =
     " ORDER BY d.next_ms, d.event_id LIMIT ?";
 
 // Prepared once. INDEXED BY makes a read that would scan finished rows fail here, at the start.
-// A statement that is prepared when it is first used: of the thirty, a short life needs ten, and
-// the triggers make some costly.
-class Lazy {
-public:
-    Lazy(SQLite::Database& db, std::string sql) : db_(db), sql_(std::move(sql)) {}
-    operator SQLite::Statement&() {
-        if (!statement_) statement_.emplace(db_, sql_);
-        return *statement_;
-    }
-
-private:
-    SQLite::Database& db_;
-    std::string sql_;
-    std::optional<SQLite::Statement> statement_;
-};
-
 struct Statements {
     SQLite::Database& db;
 
