@@ -40,9 +40,10 @@ def installed(package):
 
 
 def install():
-    if shutil.which("npm") is None or not os.path.exists(CHROMIUM):
-        subprocess.run([os.path.join(ROOT, "deploy/packages.sh"), "install", "node", "browser"],
-                       check=True)
+    for there, group in ((shutil.which("npm"), "node"), (os.path.exists(CHROMIUM), "browser")):
+        if not there:
+            subprocess.run([os.path.join(ROOT, "deploy/packages.sh"), "install", group],
+                           check=True)
     if any(installed(package) != version for package, version in PACKAGES.items()):
         os.makedirs(MODULES, exist_ok=True)
         subprocess.run(["npm", "install", "--prefix", MODULES, "--no-audit", "--no-fund",

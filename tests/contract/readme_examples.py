@@ -208,7 +208,6 @@ def main():
     folder = tempfile.mkdtemp(prefix="mayfly-readme-")
     flags = ["--webhook-allow-network", "127.0.0.0/8"]
     engine = EngineApi()
-    others = engine.owned()
     with Mayflyd(os.path.join(folder, "data"), os.environ["DOCKER_HOST"], flags) as daemon:
         examples = Examples(checks, folder, daemon)
         examples.write(found)
@@ -219,7 +218,7 @@ def main():
         for name in ("hook.py", "hook.mjs"):
             checks.step(examples.hook, name)
         checks.check("nothing is left on the engine",
-                     wait_for(lambda: engine.owned(others) == ([], [])), engine.owned(others))
+                     wait_for(lambda: engine.owned() == ([], [])), engine.owned())
     checks.finish(folder)
 
 

@@ -123,7 +123,6 @@ class Receiver:
 class Sender:
     def __init__(self, checks, document, daemon):
         self.engine = EngineApi()
-        self.others = self.engine.owned()
         self.checks, self.document, self.daemon = checks, document, daemon
         self.receiver = Receiver()
         self.requests = self.responses = 0
@@ -269,8 +268,8 @@ class Sender:
                                                         "queued,preparing,running"))["runs"]:
             self.daemon.client.cancel(run["id"])
         self.checks.check("nothing is left on the engine",
-                          wait_for(lambda: self.engine.owned(self.others) == ([], [])),
-                          self.engine.owned(self.others))
+                          wait_for(lambda: self.engine.owned() == ([], [])),
+                          self.engine.owned())
 
     def live_stream(self):
         """Both streams of a run that is tried while it is followed."""

@@ -54,6 +54,7 @@ class CountingProxy:
 
 def main():
     checks = Checks()
+    beside = EngineApi()
     folder = tempfile.mkdtemp(prefix="mayfly-calls-")
     engine = os.environ["DOCKER_HOST"].removeprefix("unix://")
     proxy = CountingProxy(engine, os.path.join(folder, "proxy.sock"))
@@ -62,11 +63,11 @@ def main():
             "files": [{"path": "in", "content": "x"}]}
     with Mayflyd(os.path.join(folder, "data"), f"unix://{folder}/proxy.sock") as daemon:
         daemon.client.wait(daemon.client.submit(spec)["id"])  # makes the prepared image
-        wait_for(lambda: EngineApi().owned() == ([], []))
+        wait_for(lambda: beside.owned() == ([], []))
         run = daemon.client.submit(spec)
         status = daemon.client.wait(run["id"])["status"]
         checks.equal("the run succeeded", status["phase"], "succeeded")
-        wait_for(lambda: EngineApi().owned() == ([], []))
+        wait_for(lambda: beside.owned() == ([], []))
     last = [line for line in proxy.lines if not any(s in line for s in SHARED)]
     create = [i for i, line in enumerate(last) if b"/containers/create" in line][-1]
     calls = last[create:]

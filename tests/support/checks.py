@@ -66,6 +66,11 @@ class EngineApi:
         if not host.startswith("unix://"):
             sys.exit("checks: DOCKER_HOST must be a unix socket of a private engine")
         self.path = host[len("unix://"):]
+        self.before = ((), ())
+        try:
+            self.before = self.owned()
+        except OSError:
+            pass  # an engine that is not there yet has nothing
 
     def request(self, method, path, body=None, headers=None):
         connection = UnixConnection(self.path)
@@ -84,15 +89,16 @@ class EngineApi:
             raise RuntimeError(f"{method} {path}: {status} {content[:300]!r}")
         return json.loads(content) if content else None
 
-    def owned(self, besides=((), ())):
+    def owned(self):
         """(containers, volumes) that carry any instance's label, but for those of images, and for
-        `besides`: what other tests have left, killed daemons and all."""
+        what was there when this was made: other tests leave what daemons leave that are killed and
+        never started again."""
         wanted = urllib.parse.quote(json.dumps({"label": ["io.mayfly.instance"]}))
         containers = self.json("GET", f"/containers/json?all=1&filters={wanted}")
         volumes = self.json("GET", f"/volumes?filters={wanted}")["Volumes"] or []
         names = [c["Names"][0] for c in containers if c["Labels"].get("io.mayfly.instance")]
-        return ([name for name in names if name not in besides[0]],
-                [v["Name"] for v in volumes if v["Name"] not in besides[1]])
+        return ([name for name in names if name not in self.before[0]],
+                [v["Name"] for v in volumes if v["Name"] not in self.before[1]])
 
     def container_of(self, run_id):
         wanted = urllib.parse.quote(json.dumps({"label": [f"io.mayfly.run={run_id}"]}))
