@@ -36,7 +36,7 @@ std::vector<std::string> ids_of(const std::string& text) {
 
 TEST_F(Streams, EventsBeginWithHelloAndTellWhatHappensFromNowOn) {
     serve();
-    const std::string before = submit();
+    submit();
     auto follower = client();
     const auto head = follower.begin("/v1/events");
     EXPECT_EQ(head.status, 200);
