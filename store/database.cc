@@ -1194,7 +1194,7 @@ Result<std::unique_ptr<Database>> Database::open(const fs::path& given, Disk& di
             return open_checked(file, disk, vfs);
         } catch (const SQLite::Exception& error) {
             if (kind_of(error.getErrorCode()) != ErrorKind::corrupt) throw;
-            return broken(file, error.what());
+            return broken(file, std::string("the database is damaged: ") + error.what());
         }
     });
     if (!opened && opened.error().message.find(file.string()) == std::string::npos) {
