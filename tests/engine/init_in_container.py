@@ -400,9 +400,14 @@ def case_oom(w):
     equal((r.exit_code, r.record["signal"]), (137, 9), "end")
     check(r.record["oom_kills"] >= 1, "no kill for memory was counted")
     check(r.record["memory_peak_bytes"] > 16 * MIB, "peak")
-    r = w.sh("/hostile eat 300000000; echo child: $?; exit 0", memory=32 * MIB)
+    # Whom it kills is the kernel's choice: while the child is dying, the shell may be next.
+    for _ in range(8):
+        r = w.sh("/hostile eat 300000000; echo child: $?; exit 0", memory=32 * MIB)
+        check(r.record["oom_kills"] >= 1, "no kill for memory was counted")
+        if r.out:
+            break
+        equal((r.exit_code, r.record["signal"]), (137, 9), "a script that dies with its child")
     equal((r.exit_code, r.out), (0, b"child: 137\n"), "a script that survives its child")
-    check(r.record["oom_kills"] >= 1, "no kill for memory was counted")
 
 
 def case_deadline(w):
