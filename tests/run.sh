@@ -111,7 +111,7 @@ PYTHON
 # $1 = log, $2 = exit status. Prints "passed failed" by the last "N passed, N failed" in it.
 count_lines() {
     local last
-    last=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$1" | tail -n 1 || true)
+    last=$(grep -aE '^[0-9]+ passed, [0-9]+ failed$' "$1" | tail -n 1 || true)
     if [ -z "$last" ]; then
         echo "0 1"
         return
@@ -127,6 +127,34 @@ count_lines() {
 add() {
     passed=$((passed + $1))
     failed=$((failed + $2))
+}
+
+# $1 = name of the program, $2 = its log. Keeps what it says of each failure, for the end: in hours
+# of output a failure is not found, and where only the end of it is kept it is not there.
+remember_failures() {
+    local said
+    said=$(tr -d '\0' <"$2" | awk '
+        /^(FAILED|FAIL) / || /: Failure$/ || /^==[0-9]+==ERROR/ { shows = 1; lines = 0 }
+        /^ok / { shows = 0 }
+        shows && lines++ < 30 { print substr($0, 1, 2000) }
+        /^\[  FAILED  \]/ { shows = 0 }')
+    {
+        echo "-- $1"
+        if [ -n "$said" ]; then
+            head -n 200 <<<"$said"
+        else
+            echo "   names no failure; it ends with:"
+            tail -n 15 "$2" | tr -d '\0'
+        fi
+    } >>"$logs/failures.log"
+}
+
+# $1 = name of the program, $2 = its log, $3 = passed, $4 = failed
+count() {
+    add "$3" "$4"
+    if [ "$4" -gt 0 ]; then
+        remember_failures "$1" "$2"
+    fi
 }
 
 # $1 = suite, $2 = program, then its arguments
@@ -145,7 +173,7 @@ run_gtest() {
         status=${PIPESTATUS[0]}
     say_status "$program" "$status"
     # shellcheck disable=SC2046
-    add $(count_gtest "$logs/$name.json" "$status")
+    count "$name" "$logs/$name.log" $(count_gtest "$logs/$name.json" "$status")
 }
 
 # $1 = suite, then the command
@@ -158,7 +186,7 @@ run_counting() {
         status=${PIPESTATUS[0]}
     say_status "$name" "$status"
     # shellcheck disable=SC2046
-    add $(count_lines "$logs/$name.log" "$status")
+    count "$name" "$logs/$name.log" $(count_lines "$logs/$name.log" "$status")
 }
 
 say_status() {
@@ -308,6 +336,7 @@ if ! flock -n 9; then
     finish "another tests/run.sh is running in this tree"
 fi
 
+rm -f "$logs/failures.log"
 all_started=$SECONDS
 install_packages build engine client test 9>&- || finish "cannot install what is needed"
 promtool=$(fetch_program "$root/build/tools" prometheus promtool) || finish "no promtool"
@@ -339,6 +368,10 @@ for suite in "${suites[@]}"; do
     table+=("$(printf '%-12s %8d %8d %9d' "$suite" "$passed" "$failed" $((SECONDS - started)))")
 done
 
+if [ -s "$logs/failures.log" ]; then
+    say "what failed"
+    cat "$logs/failures.log"
+fi
 echo
 printf '%-12s %8s %8s %9s\n' suite passed failed seconds
 printf '%s\n' "${table[@]}"

@@ -66,7 +66,7 @@ class Judge:
         if self.elsewhere:
             print("requests that are no operation of the document, answered by a problem:")
         for line, count in sorted(self.elsewhere.items()):
-            print(f"  {count:4} {line}")
+            print(f"  {count:4} {ascii(line)[1:-1]}")
         print("operations and what they answered:")
         for name in sorted({name for name, _ in self.seen}):
             statuses = [f"{count} x {status}" for (of, status), count in sorted(self.seen.items())
