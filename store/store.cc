@@ -167,6 +167,7 @@ public:
     std::optional<Error> failure;
     CommitStats stats;
     std::vector<ChangeListener> listeners;
+    std::vector<PurgeListener> purge_listeners;
     std::function<void(double, std::int64_t)> commit_observer;
     std::function<void(const Error&)> failure_listener;
 
@@ -256,6 +257,7 @@ void Core::home_is_gone() {
         home_open_ = false;
     }
     listeners.clear();
+    purge_listeners.clear();
     commit_observer = nullptr;
     failure_listener = nullptr;
     // Dropping a handler destroys its coroutine, which may do anything but suspend, such as stop
@@ -430,6 +432,9 @@ void Core::deliver(Delivery delivery) {
             for (std::size_t i = 0; record != nullptr && i < listeners.size(); ++i) {
                 listeners[i](*record);
             }
+            for (std::size_t i = 0; record == nullptr && i < purge_listeners.size(); ++i) {
+                purge_listeners[i](run_id);
+            }
             wake(run_id, record);
         });
     }
@@ -580,6 +585,7 @@ Store::Store(std::unique_ptr<Database> database, asio::any_io_executor home, boo
 Store::~Store() {
     stop();
     impl_->core->listeners.clear();
+    impl_->core->purge_listeners.clear();
     impl_->core->commit_observer = nullptr;
 }
 
@@ -600,6 +606,10 @@ void Store::on_failure(std::function<void(const Error& error)> listener) {
 
 void Store::on_change(ChangeListener listener) {
     impl_->core->listeners.push_back(std::move(listener));
+}
+
+void Store::on_purge(PurgeListener listener) {
+    impl_->core->purge_listeners.push_back(std::move(listener));
 }
 
 asio::awaitable<Result<CreatedRun>> Store::create_run(NewRun run) {

@@ -23,6 +23,7 @@ namespace mayfly::store {
 // Told on the loop's thread, after COMMIT, once per changed run. `record.run.id` is the key;
 // level-triggered users need nothing more.
 using ChangeListener = std::function<void(const RunRecord& record)>;
+using PurgeListener = std::function<void(const std::string& run_id)>;
 
 struct CommitStats {
     std::int64_t commits = 0;
@@ -55,6 +56,8 @@ public:
 
     // Listeners live as long as the store. Called in the order in which they were added.
     void on_change(ChangeListener listener);
+    // Of a run that was purged there is no record: after that COMMIT these are told instead.
+    void on_purge(PurgeListener listener);
 
     boost::asio::awaitable<Result<CreatedRun>> create_run(NewRun run);
     boost::asio::awaitable<Result<RunRecord>> request_cancel(std::string run_id, UnixMs now_ms);

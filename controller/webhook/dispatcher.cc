@@ -41,6 +41,8 @@ Dispatcher::Dispatcher(DispatcherWorld world, DispatcherSettings settings)
     world_.store.on_change([this](const store::RunRecord& record) {
         if (record.run.spec.webhook) alarm_->ring();
     });
+    // That its ttl_s is over may be the last thing to tell of a run, and is no change of a record.
+    world_.store.on_purge([this](const std::string&) { alarm_->ring(); });
 }
 
 asio::awaitable<void> Dispatcher::run() {

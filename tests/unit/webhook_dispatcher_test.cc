@@ -149,9 +149,10 @@ protected:
     }
 
     // A run from its submission to its end, which is what is told.
-    void end_run(std::int64_t n, const std::string& url = "https://a.example/hook") {
+    void end_run(std::int64_t n, const std::string& url = "https://a.example/hook",
+                 bool all_events = false) {
         auto run = store::new_run(n);
-        run.spec.webhook = store::Webhook{.url = url, .secret = kSecret};
+        run.spec.webhook = store::Webhook{.url = url, .secret = kSecret, .all_events = all_events};
         asio::co_spawn(process_->io, process_->store.create_run(run), asio::detached);
         process_->settle();
         const auto id = store::id_of(n);
@@ -260,6 +261,24 @@ TEST_F(DispatcherTest, OneThatFailsDoesNotHoldUpTheNextOfItsReceiver) {
     answer(0, {.status = 500});
     ASSERT_EQ(sent(), 2U);
     EXPECT_NE(post(1).event_id, post(0).event_id);
+}
+
+TEST_F(DispatcherTest, TellsThatARunIsGoneAlthoughNothingElseHappens) {
+    begin();
+    end_run(1, "https://a.example/hook", true);
+    apply(store::collected(store::id_of(1), 1));
+    for (std::size_t at = 0; at < sent(); ++at) answer(at, {.status = 200});
+    const auto before = sent();
+    advance(1'000'000'000'000);  // its ttl_s is long over
+    std::optional<store::Result<void>> purged;
+    const auto note = [&purged](std::exception_ptr, store::Result<void> result) {
+        purged = std::move(result);
+    };
+    asio::co_spawn(process_->io, process_->store.purge(store::id_of(1)), note);
+    process_->settle();
+    ASSERT_TRUE(purged && purged->has_value()) << purged->error().message;
+    ASSERT_EQ(sent(), before + 1);
+    EXPECT_NE(post(before).body.find("\"deleted\""), std::string::npos) << post(before).body;
 }
 
 TEST_F(DispatcherTest, ComesToRestWhenNoTryIsUnderWay) {
