@@ -40,7 +40,8 @@ public:
           disk_(world_),
           model_(world_),
           faults_(world_, !recipe.faults),
-          oracle_(world_, disk_, model_,
+          receivers_(world_),
+          oracle_(world_, disk_, model_, receivers_,
                   {.max_running = recipe.max_running,
                    .orphan_grace_ms = settings().sweeper.sweep.grace_ms,
                    .nothing_may_be_lost = recipe.nothing_may_be_lost,
@@ -76,6 +77,7 @@ private:
     DiskState disk_;
     DockerModel model_;
     Faults faults_;
+    Receivers receivers_;
     Oracle oracle_;
     std::vector<Job> jobs_;
     std::vector<const Act*> waiting_;  // for a phase
@@ -102,6 +104,9 @@ ProcessSettings History::settings() const {
     s.sweeper.sweep_every_ms = 60'000;
     s.sweeper.disk_every_ms = 60'000;
     s.sweeper.retention_every_ms = 60'000;
+    s.webhooks.policy.tries_max = Receivers::kTriesMax;
+    s.webhooks.policy.backoff = {2'000, 60'000};
+    s.webhooks.parallel = 2;
     return s;
 }
 
@@ -168,7 +173,10 @@ void History::prepare_world() {
     if (recipe_.faults) faults_.draw_swarm();
     if (recipe_.allowed_faults) faults_.allow_only(*recipe_.allowed_faults);
     world_.crash_at(recipe_.crashes);
-    for (const auto& job : jobs_) oracle_.expect(job);
+    for (const auto& job : jobs_) {
+        oracle_.expect(job);
+        receivers_.expect(job);
+    }
     began_ms_ = world_.now_ms();
     minute_ms_ = began_ms_;
     acts_left_ = std::ssize(recipe_.acts);
@@ -201,8 +209,8 @@ std::vector<DockerModel::Image> History::prepared_images() const {
 void History::begin_life() {
     auto life = std::make_shared<Life>();
     life->number = ++lives_;
-    process_ =
-        std::make_unique<Process>(world_, disk_, model_, faults_, oracle_, settings(), life);
+    process_ = std::make_unique<Process>(world_, disk_, model_, faults_, oracle_, receivers_,
+                                         settings(), life);
     if (process_->start()) {
         world_.trace("process {} starts", life->number);
         return;
@@ -463,6 +471,7 @@ void History::check_stability() {
     const auto count = [this] { return std::ranges::count(world_.effect_names(), "commit"); };
     commits = count();
     const auto mutating = process_->engine().mutating_calls();
+    const auto posts = receivers_.posts();
     const auto life = lives_;
     (void)run_until(world_.now_ms() + recipe_.stability_ticks * kTickMs, [] { return false; });
     if (world_.violated()) return;
@@ -472,6 +481,9 @@ void History::check_stability() {
     }
     if (process_->engine().mutating_calls() != mutating) {
         world_.violate("I22", "at rest, it still changes the engine");
+    }
+    if (receivers_.posts() != posts) {
+        world_.violate("I22", "at rest, it still tells of what was told");
     }
     if (count() != commits) world_.violate("I22", "at rest, it still writes");
 }
@@ -497,8 +509,9 @@ Outcome History::play() {
     prepare_world();
     mount_vfs(&disk_);
     begin_life();
-    (void)run_until(began_ms_ + kSafetyMaxMs,
-                    [this] { return acts_left_ <= 0 && all_answered() && oracle_.all_settled(); });
+    (void)run_until(began_ms_ + kSafetyMaxMs, [this] {
+        return acts_left_ <= 0 && all_answered() && oracle_.all_settled() && oracle_.all_told();
+    });
     effects_until_rest_ = world_.effects();
     healing_ = true;
     world_.crash_at({});
@@ -508,7 +521,8 @@ Outcome History::play() {
     world_.trace("healed");
     world_.after(1, [this] { model_.start_engine(); });
     const auto healthy = [this] {
-        return process_ && process_->engine_up() && all_answered() && oracle_.all_settled();
+        return process_ && process_->engine_up() && all_answered() && oracle_.all_settled() &&
+               oracle_.all_told() && process_->pending_deliveries() == 0;
     };
     (void)run_until(world_.now_ms() + kLivenessMaxMs, healthy);
     if (!world_.violated()) oracle_.at_rest();
@@ -676,6 +690,13 @@ Recipe recipe_of(std::uint64_t seed) {
                                    .when_phase = true,
                                    .phase = Phase::succeeded});
         }
+    }
+    // From a generator of their own, so that all else of a seed stays as it is.
+    Rng hooks(seed ^ 0x3eb4'00c5'3eb4'00c5ULL);
+    for (auto& job : recipe.jobs) {
+        if (!hooks.chance(0.35)) continue;
+        job.webhook_failures = hooks.chance(0.5) ? 0 : hooks.below(Receivers::kTriesMax + 2);
+        job.tells_all = hooks.chance(0.3);
     }
     // A third of all histories: only the controller is disturbed, and nothing may be lost.
     const bool calm = rng.chance(0.33);

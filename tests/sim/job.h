@@ -26,6 +26,9 @@ struct Job {
     std::int64_t priority = 0;
     std::string owner;
     bool changes_body = false;  // sends its key once more, with another body
+    // How many tries of each delivery fail before one is taken; negative: it has no webhook.
+    std::int64_t webhook_failures = -1;
+    bool tells_all = false;  // the webhook gets every event, not the end alone
 
     // What the client knows.
     std::string run_id;  // from a 201 or 200

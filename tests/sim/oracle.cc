@@ -25,8 +25,9 @@ std::string spool_path(const std::string& run_id, std::string_view name) {
 
 }  // namespace
 
-Oracle::Oracle(World& world, DiskState& disk, DockerModel& model, OracleSettings settings)
-    : world_(world), disk_(disk), model_(model), settings_(settings) {}
+Oracle::Oracle(World& world, DiskState& disk, DockerModel& model, const Receivers& receivers,
+               OracleSettings settings)
+    : world_(world), disk_(disk), model_(model), receivers_(receivers), settings_(settings) {}
 
 const Job* Oracle::job_of(const std::string& run_id) const {
     const auto record = records_.find(run_id);
@@ -353,6 +354,7 @@ void Oracle::opened(store::Database& database) {
         const auto [other, first] = by_key.try_emplace(run.idempotency_key, run.id);
         if (!first) world_.violate("I3", run.idempotency_key + " has two runs in the database");
     }
+    check_events(database, *runs);
     // Also those of which no client has heard: what a process reads it acts upon.
     for (const auto& run : *runs) {
         auto record = database.get(run.id);
@@ -432,6 +434,117 @@ void Oracle::check_kept(store::Database& database, const store::Run& run) {
     }
 }
 
+// ---- events
+
+store::EventFilter Oracle::unread_events() const {
+    return {.owner = "", .after_id = std::ssize(events_), .run_ids = {}, .labels = {}};
+}
+
+void Oracle::heard(const store::Event& event) {
+    if (event.id != std::ssize(events_) + 1) {
+        world_.violate("I23", fmt::format("event {} comes after {}", event.id, events_.size()));
+        return;
+    }
+    const auto before = last_events_.find(event.run_id);
+    check_story(before == last_events_.end() ? nullptr : &before->second, event);
+    events_.push_back(event);
+    last_events_[event.run_id] = event;
+}
+
+void Oracle::check_story(const store::Event* before, const store::Event& event) {
+    using Type = store::EventType;
+    const auto wrong = [&](std::string_view why) {
+        world_.violate("I23", fmt::format("event {}, {} of {}: {}", event.id,
+                                          store::to_string(event.type), event.run_id, why));
+    };
+    if ((event.type == Type::created) != (before == nullptr))
+        return wrong("`created` comes first");
+    if (before == nullptr) return;
+    if (event.revision < before->revision ||
+        (event.revision == before->revision && event.type != Type::deleted)) {
+        wrong("its revision is not newer");
+    }
+    if (before->type == Type::deleted) wrong("nothing comes after `deleted`");
+    if (event.phase < before->phase && event.type != Type::retrying) wrong("its phase went back");
+    if (store::is_terminal(before->phase)) {
+        if (event.type != Type::deleted) wrong("it had ended");
+        if (event.phase != before->phase) wrong("it ends twice");
+    }
+    const bool ends = !store::is_terminal(before->phase) && store::is_terminal(event.phase);
+    if (ends != (event.type == Type::finished)) wrong("an end is `finished`, and nothing else is");
+}
+
+bool Oracle::is_to_be_told(const store::Event& event) const {
+    const auto* job = job_of(event.run_id);
+    return job != nullptr && job->webhook_failures >= 0 &&
+           (job->tells_all || event.type == store::EventType::finished);
+}
+
+const store::Event* Oracle::first_untold() const {
+    for (const auto& event : events_) {
+        if (!is_to_be_told(event)) continue;
+        const auto told = receivers_.told().find(event.id);
+        if (told == receivers_.told().end() || !told->second.over) return &event;
+    }
+    return nullptr;
+}
+
+// Those that were read are as they were, those that were told are there, and the last one of each
+// run says what its row says.
+void Oracle::check_events(store::Database& database, const std::vector<store::Run>& runs) {
+    std::int64_t read = 0;
+    for (bool more = true; more && !world_.violated();) {
+        auto page = database.events({.owner = "", .after_id = read, .run_ids = {}, .labels = {}});
+        if (!page) return world_.violate("I18", page.error().message);
+        for (const auto& event : page->events) {
+            if (read >= std::ssize(events_)) {
+                heard(event);
+            } else if (events_[static_cast<std::size_t>(read)] != event) {
+                world_.violate("I23", fmt::format("event {} is not what it was", read + 1));
+            }
+            ++read;
+        }
+        more = page->more;
+    }
+    if (read < std::ssize(events_)) {
+        world_.violate("I23", fmt::format("event {} was read, and is gone", read + 1));
+    }
+    for (const auto& [id, told] : receivers_.told()) {
+        const bool is_there = id <= read;
+        if (!is_there) world_.violate("I24", fmt::format("event {} was told, and is gone", id));
+        if (world_.violated()) return;
+        if (store::event_text(events_[static_cast<std::size_t>(id - 1)]) != told.body) {
+            world_.violate("I24", fmt::format("event {} was told otherwise", id));
+        }
+    }
+    std::set<std::string> there;
+    for (const auto& run : runs) {
+        there.insert(run.id);
+        const auto last = last_events_.find(run.id);
+        if (last == last_events_.end()) {
+            world_.violate("I23", run.id + " is there, and no event says so");
+            return;
+        }
+        const auto& event = last->second;
+        const auto& status = run.status;
+        if (event.phase != status.phase || event.reason != status.reason ||
+            event.attempt != status.attempt || event.pending != status.pending ||
+            event.pending_message != status.pending_message ||
+            event.exit_code != status.exit_code || event.signal != status.signal ||
+            event.revision > run.revision) {
+            world_.violate("I23", fmt::format("{} is {} at revision {}, and its last event says "
+                                              "{} at revision {}",
+                                              run.id, store::to_string(status.phase), run.revision,
+                                              store::to_string(event.phase), event.revision));
+        }
+    }
+    for (const auto& [run_id, event] : last_events_) {
+        if (!there.contains(run_id) && event.type != store::EventType::deleted) {
+            world_.violate("I23", run_id + " is gone, and no event says so");
+        }
+    }
+}
+
 // ---- the end
 
 bool Oracle::all_settled() const {
@@ -464,6 +577,10 @@ void Oracle::at_rest() {
         if (label_of(volume.labels, controller::kLabelInstance) == instance_) {
             world_.violate("I21", "left on the engine: volume " + name);
         }
+    }
+    if (const auto* event = first_untold()) {
+        world_.violate("I24", fmt::format("event {}, {} of {}, was not told", event->id,
+                                          store::to_string(event->type), event->run_id));
     }
 }
 

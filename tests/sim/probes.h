@@ -118,6 +118,13 @@ inline constexpr std::string_view kProbes[] = {
     "step: SetPending when no attempt",
     "step: SetPending when start_intent",
     "step: StartContainer when start_intent",
+    "webhook: a process told what another one had told",
+    "webhook: a slow receiver",
+    "webhook: given up",
+    "webhook: it was taken, and nobody heard of that",
+    "webhook: later, please",
+    "webhook: never again, please",
+    "webhook: no receiver",
 };
 
 }  // namespace mayfly::sim

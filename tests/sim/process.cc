@@ -13,6 +13,8 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr const char* kDataDir = "/data";
+constexpr std::int64_t kStopGraceMs = 5'000;
+constexpr std::int64_t kReaderPaceMs = 1'000;
 
 // Its figures are looked at by nobody here.
 metrics::Families& families() {
@@ -37,13 +39,18 @@ store::RunSpec spec_of(const Job& job) {
     spec.max_attempts = job.max_attempts;
     spec.ttl_s = job.ttl_s;
     spec.priority = job.priority;
+    if (job.webhook_failures >= 0) {
+        spec.webhook = store::Webhook{.url = Receivers::url_of(job),
+                                      .secret = Receivers::secret_of(job),
+                                      .all_events = job.tells_all};
+    }
     return spec;
 }
 
 }  // namespace
 
 Process::Process(World& world, DiskState& disk, DockerModel& model, Faults& faults, Oracle& oracle,
-                 ProcessSettings settings, LifePtr life)
+                 Receivers& receivers, ProcessSettings settings, LifePtr life)
     : world_(world),
       disk_state_(disk),
       model_(model),
@@ -61,6 +68,7 @@ Process::Process(World& world, DiskState& disk, DockerModel& model, Faults& faul
         [&oracle = oracle_](std::string_view call, const std::string& target) {
             oracle.touches(call, target);
         });
+    sender_ = std::make_unique<SimSender>(world_, *waits_, receivers, life_);
 }
 
 // Everything that waits goes first, then what is ready to run, then what they stood on. From the
@@ -71,6 +79,8 @@ Process::~Process() {
     model_.on_epoch = nullptr;
     waits_->drop();
     io_.reset();
+    reader_alarm_.reset();
+    dispatcher_.reset();
     sweeper_.reset();
     loop_.reset();
     store_.reset();
@@ -97,7 +107,10 @@ bool Process::start() {
     store_ = std::make_unique<store::Store>(std::move(*database), io_->get_executor(), true);
     store_->on_change([this](const store::RunRecord& record) {
         if (life_->alive) oracle_.committed(record);
+        reader_alarm_->ring();
     });
+    store_->on_purge([this](const std::string&) { reader_alarm_->ring(); });
+    reader_alarm_ = alarms_->make();
     const auto& instance = store_->instance_id();
     settings_.loop.plan.sandbox.instance_id = instance;
     settings_.loop.images.instance_id = instance;
@@ -114,10 +127,16 @@ bool Process::start() {
                                       live_status_};
     loop_ = std::make_unique<controller::Loop>(world, settings_.loop);
     sweeper_ = std::make_unique<controller::Sweeper>(world, *loop_, settings_.sweeper);
+    dispatcher_ = std::make_unique<controller::webhook::Dispatcher>(
+        controller::webhook::DispatcherWorld{io_->get_executor(), *store_, *sender_, *alarms_,
+                                             clock_, random_, families()},
+        settings_.webhooks);
     loop_->on_step(
         [this](const controller::Live& live, std::string_view action) { watch(live, action); });
     asio::co_spawn(*io_, serve(), controller::log_exceptions("loop"));
     asio::co_spawn(*io_, sweeper_->run(), controller::log_exceptions("sweeper"));
+    asio::co_spawn(*io_, dispatcher_->run(), controller::log_exceptions("webhooks"));
+    asio::co_spawn(*io_, read_events(), controller::log_exceptions("reader"));
     return true;
 }
 
@@ -128,7 +147,27 @@ asio::awaitable<void> Process::serve() {
         world_.trace("the store has failed: {}", result.error().message);
     }
     sweeper_->stop();
+    dispatcher_->stop();
+    co_await dispatcher_->rest(kStopGraceMs);
     ended_ = true;
+}
+
+// A client of /v1/events, and one who looks at what is still to be told.
+asio::awaitable<void> Process::read_events() {
+    while (life_->alive && !ended_) {
+        auto page = co_await store_->events(oracle_.unread_events());
+        if (!life_->alive) co_return;
+        if (page) {
+            for (const auto& event : page->events) oracle_.heard(event);
+            if (page->more) continue;
+        }
+        const auto found = co_await store_->webhook_heads(1);
+        if (!life_->alive) co_return;
+        if (found) pending_deliveries_ = found->pending;
+        const bool is_done = page && found && found->pending == 0;
+        const std::int64_t delay_ms = is_done ? -1 : kReaderPaceMs;
+        co_await reader_alarm_->wait(delay_ms);
+    }
 }
 
 void Process::watch(const controller::Live& live, std::string_view action) {
@@ -145,6 +184,7 @@ bool Process::poll() {
 void Process::stop() {
     loop_->stop();
     sweeper_->stop();
+    dispatcher_->stop();
 }
 
 // ---- the client

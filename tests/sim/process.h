@@ -9,9 +9,11 @@
 
 #include "controller/loop.h"
 #include "controller/sweeper.h"
+#include "controller/webhook/dispatcher.h"
 #include "store/store.h"
 #include "tests/sim/job.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/receivers.h"
 #include "tests/sim/sim_engine.h"
 
 namespace mayfly::sim {
@@ -19,12 +21,13 @@ namespace mayfly::sim {
 struct ProcessSettings {
     controller::LoopSettings loop;
     controller::SweeperSettings sweeper;
+    controller::webhook::DispatcherSettings webhooks;
 };
 
 class Process {
 public:
     Process(World& world, DiskState& disk, DockerModel& model, Faults& faults, Oracle& oracle,
-            ProcessSettings settings, LifePtr life);
+            Receivers& receivers, ProcessSettings settings, LifePtr life);
     ~Process();
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
@@ -47,9 +50,12 @@ public:
     void remove(Job& job);
 
     [[nodiscard]] const SimEngine& engine() const { return *engine_; }
+    // Of webhooks, as its reader of the events saw it last.
+    [[nodiscard]] std::int64_t pending_deliveries() const { return pending_deliveries_; }
 
 private:
     boost::asio::awaitable<void> serve();
+    boost::asio::awaitable<void> read_events();
     boost::asio::awaitable<void> submitting(Job& job, bool other_body);
     boost::asio::awaitable<void> cancelling(Job& job);
     boost::asio::awaitable<void> removing(Job& job);
@@ -68,11 +74,15 @@ private:
     std::unique_ptr<Waits> waits_;
     std::unique_ptr<WorldAlarms> alarms_;
     std::unique_ptr<SimEngine> engine_;
+    std::unique_ptr<SimSender> sender_;
     std::optional<store::DataDir> data_dir_;
     std::unique_ptr<store::Store> store_;
     store::LiveStatus live_status_;
     std::unique_ptr<controller::Loop> loop_;
     std::unique_ptr<controller::Sweeper> sweeper_;
+    std::unique_ptr<controller::webhook::Dispatcher> dispatcher_;
+    std::unique_ptr<controller::Alarm> reader_alarm_;
+    std::int64_t pending_deliveries_ = 0;
     std::string why_;
     bool ended_ = false;
     bool failed_ = false;

@@ -84,6 +84,10 @@ std::string tell(const Story& story) {
         text += fmt::format("  job {}: {} timeout_s={} attempts={}:", job.number, job.image,
                             job.timeout_s, job.max_attempts);
         for (const auto& word : argv_of(job.script)) text += " " + word;
+        if (job.webhook_failures >= 0) {
+            text += fmt::format("; a webhook for {}, {} tries fail",
+                                job.tells_all ? "all events" : "its end", job.webhook_failures);
+        }
         text += "\n";
     }
     for (const auto& act : recipe.acts) text += "  act: " + to_string(act) + "\n";

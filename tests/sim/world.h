@@ -45,8 +45,8 @@ private:
 };
 
 // A change of one fault's probability must not change the workload of the same seed.
-enum class Stream : std::uint8_t { workload, schedule, engine, faults, disk, nonces };
-inline constexpr std::size_t kStreamCount = 6;
+enum class Stream : std::uint8_t { workload, schedule, engine, faults, disk, nonces, receivers };
+inline constexpr std::size_t kStreamCount = 7;
 
 // One process of the controller, from its start to its death. Whatever it still holds when it is
 // dead has no effect any more.
