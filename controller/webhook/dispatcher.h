@@ -3,8 +3,8 @@
 // The store is the queue. A round reads of each receiver (scheme, host and port) the delivery that
 // is due first, starts what is due as far as there is room, and sleeps until the next is due, a
 // try ends, a run with a webhook changes, or a run goes. One try at a time for each receiver, so
-// that a slow one holds one place and no more. A try is recorded after it ended: a crash in between
-// sends it again, under the same event id and the same number.
+// that a slow one holds one place and no more. A try is recorded after it ended: a crash in
+// between sends it again, under the same event id and the same number.
 //
 // Thread: the executor's.
 #pragma once

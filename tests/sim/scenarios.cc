@@ -128,11 +128,11 @@ std::vector<Scenario> make_scenarios() {
     recipe = one_run(busy());
     recipe.jobs[0].webhook_failures = 1;
     recipe.jobs[0].tells_all = true;
-    all.push_back({"webhook, every event, each taken at its second try", recipe});
+    all.push_back({"webhook for all events, told twice", recipe});
     recipe = one_run(busy());
     recipe.jobs[0].webhook_failures = 2;
     recipe.jobs[0].ttl_s = 5;
-    all.push_back({"webhook of a run that is gone before it is told", recipe});
+    all.push_back({"webhook of a run that has gone", recipe});
     recipe = one_run(busy());
     for (std::int64_t i = 1; i < 4; ++i) {
         Job job;
