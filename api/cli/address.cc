@@ -9,15 +9,18 @@ namespace mayfly::api::cli {
 namespace {
 
 constexpr std::string_view kHttp = "http://";
+constexpr std::string_view kHttps = "https://";
 constexpr std::string_view kUnix = "unix://";
 constexpr std::size_t kMaxSocketPathBytes = 107;  // sun_path, with its NUL
 
 std::unexpected<std::string> bad(std::string_view url, std::string_view why) {
     return std::unexpected(
         fmt::format("the address '{}' {}; it must be like http://127.0.0.1:7070 or "
-                    "unix:///run/mayfly.sock",
+                    "https://mayfly.example or unix:///run/mayfly.sock",
                     printable(url), why));
 }
+
+std::string_view default_port(bool tls) { return tls ? "443" : "80"; }
 
 }  // namespace
 
@@ -25,7 +28,7 @@ std::string Address::authority() const {
     if (!socket_path.empty()) return "localhost";
     const bool v6 = host.find(':') != host.npos;
     const std::string name = v6 ? "[" + host + "]" : host;
-    return port == "80" ? name : name + ":" + port;
+    return port == default_port(tls) ? name : name + ":" + port;
 }
 
 std::expected<Address, std::string> parse_address(std::string_view url) {
@@ -39,10 +42,9 @@ std::expected<Address, std::string> parse_address(std::string_view url) {
             return bad(url, "has a path of more than 107 bytes, which no unix socket can have");
         return out;
     }
-    if (url.starts_with("https://"))
-        return bad(url, "asks for TLS, which this client does not speak");
-    if (!url.starts_with(kHttp)) return bad(url, "has no scheme that is known");
-    std::string_view rest = url.substr(kHttp.size());
+    out.tls = url.starts_with(kHttps);
+    if (!out.tls && !url.starts_with(kHttp)) return bad(url, "has no scheme that is known");
+    std::string_view rest = url.substr(out.tls ? kHttps.size() : kHttp.size());
     if (const std::size_t slash = rest.find('/'); slash != rest.npos) {
         out.prefix = rest.substr(slash);
         rest = rest.substr(0, slash);
@@ -64,7 +66,7 @@ std::expected<Address, std::string> parse_address(std::string_view url) {
     }
     if (out.host.empty() || (!rest.starts_with('[') && out.host.find(':') != out.host.npos))
         return bad(url, "names no host");
-    out.port = colon == rest.npos ? "80" : std::string(rest.substr(colon + 1));
+    out.port = colon == rest.npos ? default_port(out.tls) : rest.substr(colon + 1);
     const auto port = parse_integer(out.port);
     if (!port || *port < 1 || *port > 65'535) return bad(url, "has no port from 1 to 65535");
     return out;

@@ -43,6 +43,11 @@ std::string contact_advice(const Address& address, int os_error) {
     switch (os_error) {
         case 0:
             return fmt::format("no such host: look at the spelling, or {}", kElsewhere);
+        case EKEYREJECTED:
+            return "if its certificate is of an authority of your own, name that one's PEM file "
+                   "with --ca-file or MAYFLY_CA_FILE; else look who answers there";
+        case EPROTO:
+            return "if mayflyd listens there without TLS, say http:// instead of https://";
         case ECONNREFUSED:
             return fmt::format(
                 "nothing listens on port {}: start mayflyd (mayflyd --data-dir "

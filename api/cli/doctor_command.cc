@@ -19,8 +19,9 @@ Check connect_check(const Session& session, const std::expected<HttpAnswer, Http
     Check check{"connection", "fail", {}, {}};
     const std::string at = session.address().shown;
     if (!answer) {
+        const HttpError::Kind kind = answer.error().kind;
         check.found = answer.error().message;
-        check.fix = answer.error().kind == HttpError::Kind::unreachable
+        check.fix = kind == HttpError::Kind::unreachable || kind == HttpError::Kind::unproven
                         ? contact_advice(session.address(), answer.error().os_error)
                         : fmt::format(
                               "is it mayflyd that listens at {}? Say where it is with "

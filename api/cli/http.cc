@@ -2,12 +2,8 @@
 
 #include <fmt/format.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
@@ -18,9 +14,12 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <memory>
+#include <optional>
+
+#include "api/cli/socket.h"
+#include "api/cli/tls.h"
 
 namespace mayfly::api::cli {
 namespace {
@@ -29,76 +28,24 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
-using Clock = std::chrono::steady_clock;
-using Milliseconds = std::chrono::milliseconds;
-
-constexpr int kConnectMs = 10'000;
 constexpr std::size_t kPieceBytes = 64 << 10;
 constexpr std::uint32_t kMaxHeaderBytes = 64 << 10;
 
-// A non-blocking socket that waits with poll(2), and lets the Wake look meanwhile.
-class PolledSocket {
+// The connection, with TLS or without; for Beast a SyncReadStream.
+class Channel {
 public:
-    explicit PolledSocket(Wake& wake, int silence_ms) : wake_(wake), silence_ms_(silence_ms) {}
-    ~PolledSocket() { close(); }
-    PolledSocket(const PolledSocket&) = delete;
-    PolledSocket& operator=(const PolledSocket&) = delete;
+    Channel(Wake& wake, int silence_ms) : socket_(wake, silence_ms) {}
 
-    // errno of the failure, 0 when connected, -1 when the Wake said stop.
-    int connect(int family, const sockaddr* address, socklen_t size) {
-        close();
-        fd_ = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd_ < 0) return errno;
-        notice_a_dead_host();
-        if (::connect(fd_, address, size) == 0) return 0;
-        if (errno != EINPROGRESS) return errno;
-        const int waited = wait(POLLOUT, kConnectMs);
-        if (waited != 0) return waited;
-        int error = 0;
-        socklen_t length = sizeof error;
-        if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
-        return error;
+    PolledSocket& socket() { return socket_; }
+    std::expected<void, TlsError> begin_tls(const std::string& host, const std::string& ca_file) {
+        return tls_.emplace(socket_).begin(host, ca_file);
     }
 
-    // 0 = ready, -1 = stopped, else an errno (ETIMEDOUT: nothing came for so long).
-    int wait(short events, int deadline_ms) {
-        auto end = Clock::now() + Milliseconds(deadline_ms);
-        while (true) {
-            const auto left = std::chrono::duration_cast<Milliseconds>(end - Clock::now()).count();
-            if (left <= 0) return ETIMEDOUT;
-            pollfd fds[2] = {{fd_, events, 0}, {wake_.fd(), POLLIN, 0}};
-            const int timeout = std::min(static_cast<int>(left), std::max(1, wake_.tick_ms()));
-            const int ready = ::poll(fds, 2, timeout);
-            if (ready < 0 && errno != EINTR) return errno;
-            if (ready > 0 && fds[0].revents != 0 && fds[1].revents == 0) return 0;
-            const auto asked = Clock::now();
-            if (!wake_.go_on()) return -1;
-            end += Clock::now() - asked;  // a person who thinks is no silence of the network
-            if (ready > 0 && fds[0].revents != 0) return 0;
-        }
+    std::expected<void, SocketError> send_all(std::string_view bytes) {
+        return tls_ ? tls_->send_all(bytes) : socket_.send_all(bytes);
     }
+    bool readable_now() { return tls_ ? tls_->readable_now() : socket_.readable_now(); }
 
-    [[nodiscard]] bool readable_now() const {
-        pollfd fds = {fd_, POLLIN, 0};
-        return ::poll(&fds, 1, 0) > 0;
-    }
-
-    // False, with `failure` set, when it could not be sent.
-    bool send_all(std::string_view bytes, int& failure) {
-        while (!bytes.empty()) {
-            const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-            if (n >= 0) {
-                bytes.remove_prefix(static_cast<std::size_t>(n));
-                continue;
-            }
-            if (errno == EINTR) continue;
-            failure = errno == EAGAIN ? wait(POLLOUT, silence_ms_) : errno;
-            if (failure != 0) return false;
-        }
-        return true;
-    }
-
-    // What Beast calls a SyncReadStream.
     template <class Buffers>
     std::size_t read_some(const Buffers& buffers, beast::error_code& error) {
         error = {};
@@ -108,20 +55,17 @@ public:
             into = *at;
         }
         if (into.size() == 0) return 0;
-        while (true) {
-            const ssize_t n = ::recv(fd_, into.data(), into.size(), 0);
-            if (n > 0) return static_cast<std::size_t>(n);
-            if (n == 0) {
-                error = asio::error::eof;
-                return 0;
-            }
-            if (errno == EINTR) continue;
-            const int failure = errno == EAGAIN ? wait(POLLIN, silence_ms_) : errno;
-            if (failure == 0) continue;
-            error = failure < 0 ? beast::error_code(asio::error::operation_aborted)
-                                : beast::error_code(failure, boost::system::system_category());
-            return 0;
+        const std::span<char> room(static_cast<char*>(into.data()), into.size());
+        const auto got = tls_ ? tls_->receive(room) : socket_.receive(room);
+        if (got && *got > 0) return *got;
+        if (got) {
+            error = asio::error::eof;
+        } else if (got.error() == kStopped) {
+            error = asio::error::operation_aborted;
+        } else {
+            error = beast::error_code(got.error(), boost::system::system_category());
         }
+        return 0;
     }
     template <class Buffers>
     std::size_t read_some(const Buffers& buffers) {
@@ -132,23 +76,8 @@ public:
     }
 
 private:
-    // For streams that may be silent for long; refused by a unix socket, which needs it not.
-    void notice_a_dead_host() const {
-        const int on = 1;
-        const int seconds = 30;
-        (void)::setsockopt(fd_, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-        (void)::setsockopt(fd_, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
-        (void)::setsockopt(fd_, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof seconds);
-    }
-
-    void close() {
-        if (fd_ >= 0) ::close(fd_);
-        fd_ = -1;
-    }
-
-    Wake& wake_;
-    int silence_ms_;
-    int fd_ = -1;
+    PolledSocket socket_;
+    std::optional<Tls> tls_;
 };
 
 std::string words_of(int error) {
@@ -157,7 +86,8 @@ std::string words_of(int error) {
 }
 
 std::unexpected<HttpError> unreachable(const Address& address, int error) {
-    if (error < 0) return std::unexpected(HttpError{HttpError::Kind::stopped, "stopped", 0});
+    if (error == kStopped)
+        return std::unexpected(HttpError{HttpError::Kind::stopped, "stopped", 0});
     return std::unexpected(HttpError{
         HttpError::Kind::unreachable,
         fmt::format("cannot reach mayflyd at {}: {}", address.shown, words_of(error)), error});
@@ -169,9 +99,9 @@ std::expected<void, HttpError> connect_unix(PolledSocket& socket, const Address&
     if (address.socket_path.size() >= sizeof name.sun_path)
         return unreachable(address, ENAMETOOLONG);
     std::memcpy(name.sun_path, address.socket_path.data(), address.socket_path.size());
-    const int error =
+    auto connected =
         socket.connect(AF_UNIX, reinterpret_cast<const sockaddr*>(&name), sizeof name);
-    if (error != 0) return unreachable(address, error);
+    if (!connected) return unreachable(address, connected.error());
     return {};
 }
 
@@ -188,13 +118,31 @@ std::expected<void, HttpError> connect_tcp(PolledSocket& socket, const Address& 
             0});
     }
     const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list(found, ::freeaddrinfo);
-    int error = ECONNREFUSED;
+    SocketError error = ECONNREFUSED;
     for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-        error = socket.connect(at->ai_family, at->ai_addr, at->ai_addrlen);
-        if (error <= 0) break;
+        auto connected = socket.connect(at->ai_family, at->ai_addr, at->ai_addrlen);
+        if (connected) return {};
+        error = connected.error();
+        if (error == kStopped) break;
     }
-    if (error != 0) return unreachable(address, error);
-    return {};
+    return unreachable(address, error);
+}
+
+std::expected<void, HttpError> begin_tls(Channel& channel, const Address& address) {
+    auto begun = channel.begin_tls(address.host, address.ca_file);
+    if (begun) return {};
+    const TlsError& error = begun.error();
+    switch (error.kind) {
+        case TlsError::Kind::socket:
+            return unreachable(address, error.error);
+        case TlsError::Kind::ca_file:
+            return std::unexpected(HttpError{HttpError::Kind::local, error.words});
+        default:
+            return std::unexpected(HttpError{
+                HttpError::Kind::unproven,
+                fmt::format("{} is not proven to be mayflyd's: {}", address.shown, error.words),
+                error.kind == TlsError::Kind::untrusted ? EKEYREJECTED : EPROTO});
+    }
 }
 
 std::string head_text(const Address& address, const HttpRequest& request) {
@@ -213,8 +161,8 @@ std::string head_text(const Address& address, const HttpRequest& request) {
     return head + "\r\n";
 }
 
-std::unexpected<HttpError> lost(int error, bool sent_all) {
-    if (error < 0)
+std::unexpected<HttpError> lost(SocketError error, bool sent_all) {
+    if (error == kStopped)
         return std::unexpected(HttpError{HttpError::Kind::stopped, "stopped", 0, sent_all});
     return std::unexpected(HttpError{HttpError::Kind::lost,
                                      "the connection to mayflyd was lost: " + words_of(error), 0,
@@ -223,25 +171,25 @@ std::unexpected<HttpError> lost(int error, bool sent_all) {
 
 // True when all was sent; false when an answer came before that, or the other side closed, which
 // the answer, if there is one, explains.
-std::expected<bool, HttpError> send(PolledSocket& socket, const Address& address,
+std::expected<bool, HttpError> send(Channel& channel, const Address& address,
                                     const HttpRequest& request) {
-    int failure = 0;
-    if (!socket.send_all(head_text(address, request), failure)) return lost(failure, false);
+    if (auto sent = channel.send_all(head_text(address, request)); !sent)
+        return lost(sent.error(), false);
     if (request.body == nullptr) return true;
     request.body->rewind();
     std::string piece(kPieceBytes, '\0');
     std::int64_t sent = 0;
     while (sent < request.body->size()) {
-        if (socket.readable_now()) return false;
+        if (channel.readable_now()) return false;
         auto got = request.body->read(piece);
         if (!got) {
             return std::unexpected(
                 HttpError{HttpError::Kind::local, std::move(got.error()), 0, false});
         }
         if (*got == 0) break;
-        if (!socket.send_all(std::string_view(piece).substr(0, *got), failure)) {
-            if (failure == EPIPE || failure == ECONNRESET) return false;
-            return lost(failure, false);
+        if (auto gone = channel.send_all(std::string_view(piece).substr(0, *got)); !gone) {
+            if (gone.error() == EPIPE || gone.error() == ECONNRESET) return false;
+            return lost(gone.error(), false);
         }
         sent += static_cast<std::int64_t>(*got);
         request.body->sent(sent);
@@ -274,7 +222,7 @@ std::string lower(std::string_view text) {
     return out;
 }
 
-std::expected<HttpAnswer, HttpError> read_answer(PolledSocket& socket, bool sent_all,
+std::expected<HttpAnswer, HttpError> read_answer(Channel& channel, bool sent_all,
                                                  const HttpSink& sink, const HttpOnHead& on_head) {
     beast::flat_buffer buffer;
     buffer.reserve(kPieceBytes);
@@ -282,7 +230,7 @@ std::expected<HttpAnswer, HttpError> read_answer(PolledSocket& socket, bool sent
     parser.header_limit(kMaxHeaderBytes);
     parser.body_limit(boost::none);
     beast::error_code error;
-    http::read_header(socket, buffer, parser, error);
+    http::read_header(channel, buffer, parser, error);
     if (error) return unread(error, sent_all);
     HttpAnswer answer;
     answer.status = static_cast<int>(parser.get().result_int());
@@ -299,7 +247,7 @@ std::expected<HttpAnswer, HttpError> read_answer(PolledSocket& socket, bool sent
         auto& body = parser.get().body();
         body.data = piece.data();
         body.size = piece.size();
-        http::read_some(socket, buffer, parser, error);
+        http::read_some(channel, buffer, parser, error);
         if (error == http::error::need_buffer) error = {};
         const std::string_view bytes(piece.data(), piece.size() - body.size);
         if (answer.ok() && sink) {
@@ -328,13 +276,14 @@ std::string_view HttpAnswer::header(std::string_view name) const {
 std::expected<HttpAnswer, HttpError> ask_http(const Address& address, const HttpRequest& request,
                                               Wake& wake, const HttpSink& sink,
                                               const HttpOnHead& on_head) {
-    PolledSocket socket(wake, request.silence_ms);
-    auto connected =
-        address.socket_path.empty() ? connect_tcp(socket, address) : connect_unix(socket, address);
+    Channel channel(wake, request.silence_ms);
+    auto connected = address.socket_path.empty() ? connect_tcp(channel.socket(), address)
+                                                 : connect_unix(channel.socket(), address);
+    if (connected && address.tls) connected = begin_tls(channel, address);
     if (!connected) return std::unexpected(std::move(connected.error()));
-    auto sent = send(socket, address, request);
+    auto sent = send(channel, address, request);
     if (!sent) return std::unexpected(std::move(sent.error()));
-    return read_answer(socket, *sent, sink, on_head);
+    return read_answer(channel, *sent, sink, on_head);
 }
 
 }  // namespace mayfly::api::cli

@@ -43,13 +43,16 @@ public:
 struct HttpError {
     enum class Kind {
         unreachable,  // no connection; nothing was sent
+        unproven,     // TLS was not agreed on, or not with the right one; nothing was sent
         lost,         // connected, but there is no whole answer: the request may have been heard
         stopped,      // the Wake said so
         local,        // the body could not be read
     };
     Kind kind = Kind::lost;
     std::string message;
-    int os_error = 0;       // unreachable: of connect(2), 0 = the name has no address
+    // unreachable: of connect(2), 0 = the name has no address. unproven: EKEYREJECTED when its
+    // certificate is not accepted, EPROTO when it speaks no TLS.
+    int os_error = 0;
     bool sent_all = false;  // the whole request had been handed to the kernel
 };
 

@@ -67,6 +67,8 @@ int run_main(int argc, char** argv) {
         Voice(false, colours).error(address.error());
         return kExitUsage;
     }
+    address->ca_file = options.ca_file;
+    if (address->ca_file.empty()) address->ca_file = environment("MAYFLY_CA_FILE");
     Session session(options, std::move(*address), colours);
     return perform(session);
 }

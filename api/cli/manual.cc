@@ -98,7 +98,8 @@ std::string manual_page(const CLI::App& app) {
         "apart.\n";
     out +=
         ".SH ENVIRONMENT\n.TP\n\\fBMAYFLY_URL\\fR\nwhere mayflyd is, if \\fB\\-\\-url\\fR does "
-        "not say\n.TP\n\\fBNO_COLOR\\fR\nnot empty: no colours\n"
+        "not say\n.TP\n\\fBMAYFLY_CA_FILE\\fR\nPEM certificates to trust, if "
+        "\\fB\\-\\-ca\\-file\\fR does not say\n.TP\n\\fBNO_COLOR\\fR\nnot empty: no colours\n"
         ".TP\n\\fBTMPDIR\\fR\nwhere standard input is kept until it is sent, when it is a "
         "pipe\n";
     return out;

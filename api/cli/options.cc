@@ -109,8 +109,10 @@ CommandLine::CommandLine()
     app.formatter_fn(
         [](const CLI::App* of, const std::string&, CLI::AppFormatMode) { return help_text(*of); });
     one(app, "--url", options_.url, "URL",
-        "where mayflyd is: http://HOST:PORT or unix:///PATH; else MAYFLY_URL, else "
-        "http://127.0.0.1:7070");
+        "where mayflyd is: http://HOST:PORT, https://HOST or unix:///PATH; else MAYFLY_URL, "
+        "else http://127.0.0.1:7070");
+    one(app, "--ca-file", options_.ca_file, "FILE",
+        "PEM certificates to trust for https, besides the system's; else MAYFLY_CA_FILE");
     app.add_flag("--json", options_.json,
                  "the API's own JSON on stdout; streams as one JSON object a line");
     app.add_flag("--no-color", options_.no_color,
@@ -135,8 +137,8 @@ CLI::App* CommandLine::sub(CLI::App& parent, const char* name, const char* what,
     footer += example;
     if (command != Command::none) {
         footer +=
-            "\n\nFor all commands: --url, --json, --no-color, --contact-s; see "
-            "mayfly --help.";
+            "\n\nFor all commands: --url, --ca-file, --json, --no-color, --contact-s:\n  mayfly "
+            "--help";
         app->callback([this, command] { options_.command = command; });
     }
     app->footer(footer);

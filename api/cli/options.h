@@ -57,7 +57,8 @@ struct RunOptions {
 struct Options {
     Command command = Command::none;
     // for all commands
-    std::string url;  // "" = MAYFLY_URL or the default
+    std::string url;      // "" = MAYFLY_URL or the default
+    std::string ca_file;  // "" = MAYFLY_CA_FILE or none
     bool json = false;
     bool no_color = false;
     std::int64_t contact_s = 120;  // how long a lost mayflyd is tried again

@@ -63,7 +63,7 @@ std::expected<HttpAnswer, int> Session::ask(const std::string& method, const std
 
 int Session::fail(const HttpError& error) {
     std::string text = error.message;
-    if (error.kind == HttpError::Kind::unreachable)
+    if (error.kind == HttpError::Kind::unreachable || error.kind == HttpError::Kind::unproven)
         text += "\n  fix: " + contact_advice(address_, error.os_error);
     voice_.error(text);
     return error.kind == HttpError::Kind::local ? kExitUsage : kExitNoContact;

@@ -105,15 +105,17 @@ def a_lost_answer_doubles_nothing(checks):
     checks.check("that it had been heard before is said", b"submitted before" in done.err, done)
 
 
-def a_refusal_is_heard_before_all_is_sent(checks):
-    def refuse(ask):
-        ask.problem(413, "body-too-large", "The body may be at most 5 bytes long.")
-        ask.wfile.flush()
-        ask.connection.shutdown(socket.SHUT_WR)
-        while ask.connection.recv(65536):
-            pass
+def refuse_early(ask):
+    """Before the body was read, as mayflyd does it."""
+    ask.problem(413, "body-too-large", "The body may be at most 5 bytes long.")
+    ask.wfile.flush()
+    ask.connection.shutdown(socket.SHUT_WR)
+    while ask.connection.recv(65536):
+        pass
 
-    fake = FakeMayflyd(routes(given={("EARLY", "/v1/runs"): refuse}))
+
+def a_refusal_is_heard_before_all_is_sent(checks):
+    fake = FakeMayflyd(routes(given={("EARLY", "/v1/runs"): refuse_early}))
     with fake, tempfile.NamedTemporaryFile() as file:
         file.truncate(50 << 20)
         done = mayfly(fake.url, "run", "--file", file.name + "=x", "--", "true")

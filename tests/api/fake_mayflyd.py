@@ -9,6 +9,7 @@ one; its last one stays.
 
 import http.server
 import json
+import ssl
 import threading
 
 
@@ -75,13 +76,24 @@ class Ask(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def wrapped(listener, tls):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls)
+    return context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
+
+
 class FakeMayflyd:
-    def __init__(self, routes):
+    def __init__(self, routes, tls=None):
+        """`tls`: (certificate, key), PEM files."""
         self.routes, self.asked, self.bodies = routes, [], []
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ask)
         self.server.fake = self
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls:
+            self.server.handle_error = lambda *_: None  # of a handshake that was refused
+            self.server.socket = wrapped(self.server.socket, tls)
+            self.url = f"https://localhost:{self.server.server_port}"
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -24,6 +24,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/support"))
+from certificates import Authority  # noqa: E402
 from checks import Checks, wait_for  # noqa: E402
 from daemon import ApiError, BUILD, Mayflyd  # noqa: E402
 
@@ -410,31 +411,11 @@ def test_off(folder):
                      mayflyd.client.wait(run["id"])["status"]["phase"], "failed")
 
 
-def openssl(*arguments, folder):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def certificates(folder):
-    """A CA and certificates of it, for localhost and for another name."""
-    os.makedirs(folder)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
-            "-subj", "/CN=test CA", folder=folder)
-    for name in ("localhost", "other.example"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj",
-                f"/CN={name}", folder=folder)
-        with open(os.path.join(folder, "san"), "w", encoding="utf-8") as file:
-            file.write(f"subjectAltName=DNS:{name}\n")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", "san",
-                folder=folder)
-    return lambda name: (os.path.join(folder, f"{name}.pem"), os.path.join(folder, f"{name}.key"))
-
-
 def test_tls(folder):
-    pair = certificates(os.path.join(folder, "pki"))
-    ca_file = os.path.join(folder, "pki/ca.pem")
-    with Receiver(tls=pair("localhost")) as good, Receiver(tls=pair("other.example")) as wrong:
+    authority = Authority(os.path.join(folder, "pki"))
+    ca_file = authority.file
+    with Receiver(tls=authority.certificate("localhost")) as good, \
+            Receiver(tls=authority.certificate("other.example")) as wrong:
         with daemon(folder, "tls", [*LOOPBACK, "--webhook-ca-file", ca_file]) as mayflyd:
             mayflyd.client.submit(told(good.url("localhost", "https")))
             CHECKS.check("a receiver with a certificate of the CA file is told",

@@ -123,29 +123,35 @@ TEST(CliAddress, ReadsWhatOneCanWrite) {
         const char* port;
         const char* prefix;
         const char* authority;
+        bool tls = false;
     };
     for (const Case& c :
          {Case{"http://127.0.0.1:7070", "127.0.0.1", "7070", "", "127.0.0.1:7070"},
           Case{"http://runs.example/", "runs.example", "80", "", "runs.example"},
           Case{"http://[::1]:7070/mayfly/", "::1", "7070", "/mayfly", "[::1]:7070"},
-          Case{"http://[::1]", "::1", "80", "", "[::1]"}}) {
+          Case{"http://[::1]", "::1", "80", "", "[::1]"},
+          Case{"https://runs.example/m", "runs.example", "443", "/m", "runs.example", true},
+          Case{"https://h:80", "h", "80", "", "h:80", true},
+          Case{"http://h:443", "h", "443", "", "h:443"}}) {
         const auto address = parse_address(c.url);
         ASSERT_TRUE(address) << c.url << ": " << address.error();
         EXPECT_EQ(address->host, c.host) << c.url;
         EXPECT_EQ(address->port, c.port) << c.url;
         EXPECT_EQ(address->prefix, c.prefix) << c.url;
         EXPECT_EQ(address->authority(), c.authority) << c.url;
+        EXPECT_EQ(address->tls, c.tls) << c.url;
     }
     EXPECT_EQ(parse_address("unix:///run/mayfly.sock")->socket_path, "/run/mayfly.sock");
 }
 
 TEST(CliAddress, SaysWhatIsWrongAndWhatWouldBeRight) {
     for (const std::string& url :
-         {std::string("127.0.0.1:7070"), std::string("https://h"), std::string("http://"),
-          std::string("http://h:0"), std::string("http://h:70000"), std::string("http://h:x"),
-          std::string("http://u@h"), std::string("http://a:b:c"), std::string("http://[::1"),
-          std::string("http://[::1]x"), std::string("unix://run/m.sock"),
-          std::string("http://h\r\n"), "unix:///" + std::string(200, 'a')}) {
+         {std::string("127.0.0.1:7070"), std::string("ftp://h"), std::string("https://"),
+          std::string("http://"), std::string("http://h:0"), std::string("http://h:70000"),
+          std::string("http://h:x"), std::string("http://u@h"), std::string("http://a:b:c"),
+          std::string("http://[::1"), std::string("http://[::1]x"),
+          std::string("unix://run/m.sock"), std::string("http://h\r\n"),
+          "unix:///" + std::string(200, 'a')}) {
         const auto address = parse_address(url);
         ASSERT_FALSE(address) << url;
         EXPECT_NE(address.error().find("unix:///run/mayfly.sock"), std::string::npos) << url;
@@ -159,6 +165,8 @@ TEST(CliAddress, KnowsTheFixForEachWayNotToGetThere) {
     EXPECT_NE(contact_advice(tcp, ECONNREFUSED).find("port 7071"), std::string::npos);
     EXPECT_NE(contact_advice(tcp, 0).find("no such host"), std::string::npos);
     EXPECT_NE(contact_advice(tcp, ETIMEDOUT).find("firewall"), std::string::npos);
+    EXPECT_NE(contact_advice(tcp, EKEYREJECTED).find("--ca-file"), std::string::npos);
+    EXPECT_NE(contact_advice(tcp, EPROTO).find("say http://"), std::string::npos);
     EXPECT_NE(contact_advice(unix_socket, ENOENT).find("--unix-socket /run/m.sock"),
               std::string::npos);
     EXPECT_NE(contact_advice(unix_socket, EACCES).find("group"), std::string::npos);
