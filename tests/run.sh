@@ -203,7 +203,9 @@ run_scripts() {
     for script in tests/"$1"/*.py; do
         if [ -x "$script" ]; then
             echo "-- $script"
+            local began=$SECONDS
             run_counting "$1" "$python" "$script"
+            echo "-- $script took $((SECONDS - began)) s"
         fi
     done
 }
