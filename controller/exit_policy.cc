@@ -28,9 +28,13 @@ ExitVerdict& lose(ExitVerdict& verdict, const ExitEvidence& evidence, Reason rea
                fmt::format("{}; how the script ended cannot be known", what));
 }
 
-// The container left no (readable) record: PID 1 did not get to its last act.
+// The container left no (readable) record: PID 1 did not get to its last act. Or it did, and the
+// record went with the volume: then nothing follows from there being none.
 ExitVerdict& judge_without_record(ExitVerdict& verdict, const ExitEvidence& evidence) {
+    using Harvest = ExitEvidence::Harvest;
     const auto& engine = *evidence.engine;
+    const bool was_looked_for =
+        evidence.harvest == Harvest::whole || evidence.harvest == Harvest::over_limit;
     if (engine.state == "created") {
         return lose(verdict, evidence, Reason::EngineInterrupted,
                     "the engine forgot that it had started the container");
@@ -43,11 +47,12 @@ ExitVerdict& judge_without_record(ExitVerdict& verdict, const ExitEvidence& evid
         return lose(verdict, evidence, Reason::EngineInterrupted,
                     "the container was started a second time and refused to run twice");
     }
-    if (engine.exit_code == kInitBadVolume || engine.exit_code == kInitBadFlags) {
+    const bool is_ours = engine.exit_code == kInitBadVolume || engine.exit_code == kInitBadFlags;
+    if (is_ours && was_looked_for) {
         return end(verdict, Phase::failed, Reason::InternalError,
                    fmt::format("PID 1 could not begin (exit code {})", engine.exit_code));
     }
-    if (evidence.script_can_kill_init && engine.exit_code == kKilled &&
+    if (evidence.script_can_kill_init && engine.exit_code == kKilled && was_looked_for &&
         !evidence.engine_interrupted) {
         verdict.signal = kSigKill;
         return end(verdict, Phase::failed, Reason::Signaled,
