@@ -85,8 +85,7 @@ def kill(program, name, jobs):
     except subprocess.TimeoutExpired:
         return False, "-", "it did not end", 300.0
     lines = done.stdout.splitlines()
-    seeds = [line for line in lines
-             if line.startswith("seed ") and ": " in line and " at revision " not in line]
+    seeds = [line for line in lines if re.match(r"seed \d+: ", line)]
     if not seeds:
         return False, "-", lines[-1] if lines else "", time.monotonic() - began
     first = min(seeds, key=lambda line: int(line.split()[1].rstrip(":")))
