@@ -311,6 +311,16 @@ asio::awaitable<StepOutcome> Applier::probe_claim(LivePtr live) {
         co_return progress();
     }
     auto stat = co_await engine_.stat_path(*probe, std::string(kClaimPath));
+    if (!stat && stat.error().kind == E::not_found) {
+        // The path, or the probe itself: one from before a crash may be swept at this moment, and
+        // an answer to HEAD has no words. Ids are not used again: what is there now was there.
+        auto there = co_await engine_.inspect_container(*probe);
+        if (!there) {
+            auto error = there.error();
+            if (error.kind == E::not_found) error.kind = E::server;  // with another one, then
+            co_return failed(error);
+        }
+    }
     co_await close_probe(*probe);
     if (!stat) {
         if (stat.error().kind != E::not_found) co_return failed(stat.error());
