@@ -188,7 +188,9 @@ asio::awaitable<StepOutcome> Applier::put_inputs(LivePtr live) {
         co_return progress();
     }
     if (reply.error().is_unknown()) ev.rebuild = true;
-    if (ev.rebuild || reply.error().kind == E::not_found) ev.look = true;
+    // Not put again without a look: somebody may start it by hand meanwhile, and what is put then
+    // takes away the claim of what ran.
+    ev.look = true;
     co_return failed(reply.error());
 }
 
