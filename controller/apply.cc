@@ -179,6 +179,9 @@ asio::awaitable<StepOutcome> Applier::put_inputs(LivePtr live) {
     auto& ev = live->evidence;
     if (reply) {
         ev.inputs_put = true;
+        // The claim is new: what was read before it does not say whether somebody started it.
+        ev.facts.reset();
+        ev.verified = false;
         co_return progress();
     }
     ev.start_error = reply.error().message;

@@ -223,7 +223,7 @@ struct WordsFor {
                 "nothing is concluded from what was not seen: it is looked at first", ""};
     }
     Words operator()(const PutInputs&) const {
-        return {"Sending its inputs", "its container is there and has every limit", ""};
+        return {"Sending its inputs", "its container is there, and nothing has run in it", ""};
     }
     Words operator()(const StartContainer&) const {
         return {"Starting it", "everything is ready and the intent is recorded", ""};

@@ -190,12 +190,18 @@ private:
             if (ev_.name_taken) return InspectContainer{true};
             return CreateContainer{};
         }
-        if (ev_.look || !ev_.facts) return InspectContainer{};
+        // Only the inputs of a container that this process made and nobody has seen started may be
+        // put before it is looked at.
+        const bool just_made = !ev_.image_id.empty() && ev_.state == ContainerState::created;
+        if (ev_.look || (!ev_.facts && !just_made)) return InspectContainer{};
         if (ev_.state != ContainerState::created) return started_by_somebody();
         if (ev_.rebuild) return FenceContainer{};
         if (!ev_.create_warnings.empty() || !ev_.violations.empty()) return unverified();
-        if (!ev_.verified) return unverified();
         if (!ev_.inputs_put) return PutInputs{};
+        // Read back after the PUT, which made the claim: who had started it before is seen now,
+        // and who starts it from now on takes a claim that stays taken.
+        if (!ev_.facts) return InspectContainer{};
+        if (!ev_.verified) return unverified();
         if (!o_.grants.start) return wait(Pending::Capacity, o_.grants.pending_message, deadline);
         return Commit{store::RecordStartIntent{run_.id, attempt().number, now_, ev_.container_id}};
     }

@@ -8,21 +8,19 @@
 //
 // The start protocol (at most once per attempt), as stages of the attempt:
 //
-//   bound         names and nonce are committed. create -> read back and verify -> PUT inputs ->
-//   wait for a run slot start_intent  committed before the one POST /start.
+//   bound         names and nonce are committed. create -> PUT inputs, which makes the claim ->
+//                 read back: every limit in force, not started by anybody -> wait for a run slot
+//   start_intent  committed before the one POST /start.
 //                 204 or 304, or seen running or ended        -> started
 //                 refused by the engine, container still there -> failed
 //                 anything else                                -> the fence: remove the container,
-//                 so that a start still in
-//                                                                 flight can only fail; look at
-//                                                                 the claim in the volume;
-//                                                                 untouched = nothing ran: build
-//                                                                 again, same attempt; taken = it
-//                                                                 ran: never again, harvest what
-//                                                                 there is
+//                 so that a start still in flight can only fail; look at the claim in the volume;
+//                 untouched = nothing ran: build again, same attempt; taken = it ran: never again,
+//                 harvest what there is
 //   started       wait for the end; TERM, then KILL, at the deadline or on cancel, recorded before
-//   they are sent exited        harvest -> terminal status and manifest in one commit ended remove
-//   container, then volume -> collected
+//                 they are sent
+//   exited        harvest -> terminal status and manifest in one commit
+//   ended         remove container, then volume -> collected
 #pragma once
 
 #include <cstdint>
@@ -63,7 +61,7 @@ struct Evidence {
     enum class Container { unknown, absent, present } container = Container::unknown;
     std::string container_id;
     ContainerState state = ContainerState::unknown;  // last seen
-    std::optional<ContainerFacts> facts;             // from the last inspect
+    std::optional<ContainerFacts> facts;  // from the last inspect, if no PUT came after it
     std::vector<std::string> create_warnings;
     bool name_taken =
         false;  // a container with our name exists: it may be ours, look at it by name

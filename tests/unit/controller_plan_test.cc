@@ -63,6 +63,14 @@ struct World {
         evidence.facts->state = state;
         return *this;
     }
+    // The answer to our own create, and nothing since.
+    World& just_made() {
+        evidence.container = Container::present;
+        evidence.container_id = "id";
+        evidence.image_id = "sha256:prepared";
+        evidence.state = ContainerState::created;
+        return *this;
+    }
     World& prepared() {
         seen(ContainerState::created);
         evidence.verified = true;
@@ -166,12 +174,32 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"a name that a foreign container holds ends the run, and nothing is touched",
              World().at(Stage::bound).with([](W w) { w.evidence.name_conflict = true; }),
              "finish failed NameConflict"},
-        Case{"a new container is read back before anything else",
-             World().at(Stage::bound).with([](W w) {
-                 w.seen(ContainerState::created);
-                 w.evidence.facts.reset();
+        Case{"a new container gets its inputs, and their claim, first",
+             World().at(Stage::bound).just_made(), "PutInputs"},
+        Case{"... and is read back after them",
+             World().at(Stage::bound).just_made().with([](W w) { w.evidence.inputs_put = true; }),
+             "InspectContainer"},
+        Case{"... and not before a look, when something may have happened to it",
+             World().at(Stage::bound).just_made().with([](W w) { w.evidence.look = true; }),
+             "InspectContainer"},
+        Case{"... and not at all if the engine left out a limit",
+             World().at(Stage::bound).just_made().with([](W w) {
+                 w.evidence.create_warnings = {"pids discarded"};
+             }),
+             "finish failed SandboxUnverified"},
+        Case{"a container that this process did not make is looked at before anything else",
+             World().at(Stage::bound).just_made().with([](W w) { w.evidence.image_id.clear(); }),
+             "InspectContainer"},
+        Case{"a new container that a list shows running is looked at, and gets nothing",
+             World().at(Stage::bound).just_made().with([](W w) {
+                 w.evidence.state = ContainerState::running;
              }),
              "InspectContainer"},
+        Case{"a container that was started by hand before its inputs came is never run again",
+             World().at(Stage::bound).seen(ContainerState::running).with([](W w) {
+                 w.evidence.inputs_put = true;
+             }),
+             "finish lost KilledExternally"},
         Case{"a limit that does not read back means no start",
              World().at(Stage::bound).with([](W w) {
                  w.seen(ContainerState::created);
@@ -184,9 +212,12 @@ INSTANTIATE_TEST_SUITE_P(
              }),
              "finish failed SandboxUnverified"},
         Case{"facts that nobody verified mean no start",
-             World().at(Stage::bound).seen(ContainerState::created),
+             World().at(Stage::bound).seen(ContainerState::created).with([](W w) {
+                 w.evidence.inputs_put = true;
+             }),
              "finish failed SandboxUnverified"},
-        Case{"a verified container gets its inputs", World().at(Stage::bound).with([](W w) {
+        Case{"a container whose inputs were refused gets them after a look",
+             World().at(Stage::bound).with([](W w) {
                  w.prepared();
                  w.evidence.inputs_put = false;
              }),
