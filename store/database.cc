@@ -118,7 +118,9 @@ const std::string kSelectWebhookHeads =
     "    WHERE state = 0 AND origin = origins.origin ORDER BY next_ms, event_id LIMIT 1)"
     " ORDER BY d.next_ms, d.event_id LIMIT ?";
 
-// Prepared once. INDEXED BY makes a read that would scan finished rows fail here, at the start.
+// INDEXED BY makes a read that would scan finished rows fail, however few there are yet. Those
+// that open and close transactions are needed at once, some of them where nothing may fail any
+// more.
 struct Statements {
     SQLite::Database& db;
 
@@ -128,80 +130,79 @@ struct Statements {
     SQLite::Statement release{db, "RELEASE change"};
     SQLite::Statement rollback_to{db, "ROLLBACK TO change"};
 
-    SQLite::Statement run_by_id{db, kSelectRecord + " WHERE r.id = ?"};
-    SQLite::Statement run_by_seq{db, kSelectRecord + " WHERE r.seq = ?"};
-    SQLite::Statement run_by_key{db,
-                                 "SELECT id FROM runs WHERE owner = ? AND idempotency_key = ? AND "
-                                 "idempotency_key <> ''"};
-    SQLite::Statement spec{db, "SELECT spec FROM specs WHERE seq = ?"};
-    SQLite::Statement known{db, "SELECT 1 FROM runs WHERE id = ?"};
-    SQLite::Statement unfinished{db,
-                                 "SELECT seq FROM runs INDEXED BY runs_unfinished"
-                                 " WHERE (collected = 0 OR delete_requested_ms <> 0) ORDER BY id"};
-    SQLite::Statement expired{db,
-                              "SELECT id FROM runs INDEXED BY runs_by_expiry"
-                              " WHERE collected = 1 AND expires_ms <= ?"
-                              " ORDER BY expires_ms LIMIT ?"};
-    SQLite::Statement artifacts{db,
-                                "SELECT path, \"offset\", size, sha256, mode FROM artifacts"
-                                " WHERE run_id = ? ORDER BY path"};
-    SQLite::Statement artifact{db,
-                               "SELECT path, \"offset\", size, sha256, mode FROM artifacts"
-                               " WHERE run_id = ? AND path = ?"};
-    SQLite::Statement phase_sums{db, "SELECT phase, runs FROM phase_sums"};
-    SQLite::Statement stored_bytes{db, "SELECT sum(stored_bytes) FROM phase_sums"};
-    SQLite::Statement oldest_queued{db,
-                                    "SELECT created_ms FROM runs INDEXED BY runs_by_phase"
-                                    " WHERE phase = 0 ORDER BY id LIMIT 1"};
-    SQLite::Statement page_count{db, "PRAGMA page_count"};
-    SQLite::Statement event_span{db,
-                                 "SELECT coalesce((SELECT min(id) FROM events), 0),"
-                                 " coalesce((SELECT max(id) FROM events), 0)"};
-    SQLite::Statement events{db, kSelectEvent + " WHERE id > ? ORDER BY id LIMIT ?"};
-    SQLite::Statement events_of_run{db, kSelectEvent +
-                                            " INDEXED BY events_by_run WHERE run_id = ? AND id > ?"
-                                            " ORDER BY id LIMIT ?"};
+    Prepared run_by_id{db, kSelectRecord + " WHERE r.id = ?"};
+    Prepared run_by_seq{db, kSelectRecord + " WHERE r.seq = ?"};
+    Prepared run_by_key{db,
+                        "SELECT id FROM runs WHERE owner = ? AND idempotency_key = ? AND "
+                        "idempotency_key <> ''"};
+    Prepared spec{db, "SELECT spec FROM specs WHERE seq = ?"};
+    Prepared known{db, "SELECT 1 FROM runs WHERE id = ?"};
+    Prepared unfinished{db,
+                        "SELECT seq FROM runs INDEXED BY runs_unfinished"
+                        " WHERE (collected = 0 OR delete_requested_ms <> 0) ORDER BY id"};
+    Prepared expired{db,
+                     "SELECT id FROM runs INDEXED BY runs_by_expiry"
+                     " WHERE collected = 1 AND expires_ms <= ?"
+                     " ORDER BY expires_ms LIMIT ?"};
+    Prepared artifacts{db,
+                       "SELECT path, \"offset\", size, sha256, mode FROM artifacts"
+                       " WHERE run_id = ? ORDER BY path"};
+    Prepared artifact{db,
+                      "SELECT path, \"offset\", size, sha256, mode FROM artifacts"
+                      " WHERE run_id = ? AND path = ?"};
+    Prepared phase_sums{db, "SELECT phase, runs FROM phase_sums"};
+    Prepared stored_bytes{db, "SELECT sum(stored_bytes) FROM phase_sums"};
+    Prepared oldest_queued{db,
+                           "SELECT created_ms FROM runs INDEXED BY runs_by_phase"
+                           " WHERE phase = 0 ORDER BY id LIMIT 1"};
+    Prepared page_count{db, "PRAGMA page_count"};
+    Prepared event_span{db,
+                        "SELECT coalesce((SELECT min(id) FROM events), 0),"
+                        " coalesce((SELECT max(id) FROM events), 0)"};
+    Prepared events{db, kSelectEvent + " WHERE id > ? ORDER BY id LIMIT ?"};
+    Prepared events_of_run{db, kSelectEvent +
+                                   " INDEXED BY events_by_run WHERE run_id = ? AND id > ?"
+                                   " ORDER BY id LIMIT ?"};
 
-    SQLite::Statement webhook_heads{db, kSelectWebhookHeads};
-    SQLite::Statement webhooks_pending{db, "SELECT deliveries FROM webhook_sums WHERE state = 0"};
-    SQLite::Statement webhook_progress{
+    Prepared webhook_heads{db, kSelectWebhookHeads};
+    Prepared webhooks_pending{db, "SELECT deliveries FROM webhook_sums WHERE state = 0"};
+    Prepared webhook_progress{
         db,
         "SELECT event_id, state, tries, next_ms, last_status, last_error FROM webhook_deliveries"
         " INDEXED BY webhook_deliveries_by_run WHERE run_id = ?"
         " ORDER BY state = 0 DESC, event_id DESC LIMIT 1"};
 
-    SQLite::Statement insert_run{
-        db,
-        "INSERT INTO runs (id, owner, idempotency_key, spec_sha256, created_ms,"
-        " queue_deadline_ms, stored_bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"};
-    SQLite::Statement insert_spec{db, "INSERT INTO specs VALUES (?, ?)"};
-    SQLite::Statement insert_label{db, "INSERT INTO labels VALUES (?, ?, ?)"};
-    SQLite::Statement insert_result{db, "INSERT INTO results VALUES (?, ?)"};
-    SQLite::Statement insert_artifact{db, "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)"};
-    SQLite::Statement insert_attempt{
+    Prepared insert_run{db,
+                        "INSERT INTO runs (id, owner, idempotency_key, spec_sha256, created_ms,"
+                        " queue_deadline_ms, stored_bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"};
+    Prepared insert_spec{db, "INSERT INTO specs VALUES (?, ?)"};
+    Prepared insert_label{db, "INSERT INTO labels VALUES (?, ?, ?)"};
+    Prepared insert_result{db, "INSERT INTO results VALUES (?, ?)"};
+    Prepared insert_artifact{db, "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)"};
+    Prepared insert_attempt{
         db,
         "INSERT INTO attempts (run_id, number, engine, container_name, volume_name, nonce,"
         " container_id, bound_ms, prepare_deadline_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"};
-    SQLite::Statement update_attempt{
+    Prepared update_attempt{
         db,
         "UPDATE attempts SET container_id = ?, stage = ?, start_tries = ?,"
         " start_intent_ms = ?, started_ms = ?, run_deadline_ms = ?, kill_cause = ?,"
         " kill_ms = ?, engine_interrupted = ?, outcome = ?, exit_seen = ?, exit_code = ?,"
         " exit_oom_killed = ?, exit_error = ?, exit_state = ?, exit_started_ms = ?,"
         " exit_finished_ms = ? WHERE run_id = ? AND number = ?"};
-    SQLite::Statement update_progress{
+    Prepared update_progress{
         db,
         "UPDATE runs SET epoch = ?, phase = ?, attempt = ?, pending = ?, pending_message = ?,"
         " preparing_ms = ?, running_ms = ?, harvesting_ms = ?, queue_deadline_ms = ?,"
         " revision = ? WHERE seq = ?"};
-    SQLite::Statement update_requests{
+    Prepared update_requests{
         db,
         "UPDATE runs SET pending = ?, pending_message = ?, cancel_requested_ms = ?,"
         " revision = ? WHERE seq = ?"};
-    SQLite::Statement update_ending{
+    Prepared update_ending{
         db, "UPDATE runs SET delete_requested_ms = ?, collected = ?, revision = ? WHERE seq = ?"};
-    SQLite::Statement update_revision{db, "UPDATE runs SET revision = ? WHERE seq = ?"};
-    SQLite::Statement update_finish{
+    Prepared update_revision{db, "UPDATE runs SET revision = ? WHERE seq = ?"};
+    Prepared update_finish{
         db,
         "UPDATE runs SET phase = ?, reason = ?, message = ?, pending = '',"
         " pending_message = '', finished_ms = ?, exit_code = ?, signal = ?, oom_killed = ?,"
@@ -210,31 +211,29 @@ struct Statements {
         " artifact_count = ?, artifact_bytes = ?, skipped = ?, skipped_count = ?,"
         " result_error = ?, expires_ms = ?, stored_bytes = ?, collected = ?, revision = ?"
         " WHERE seq = ?"};
-    SQLite::Statement insert_event{
+    Prepared insert_event{
         db,
         "INSERT INTO events (at_ms, type, run_id, owner, labels, revision, attempt, phase,"
         " reason, message, pending, pending_message, exit_code, signal)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
-    SQLite::Statement drop_events{db, "DELETE FROM events WHERE id <= ?"};
-    SQLite::Statement insert_delivery{
+    Prepared drop_events{db, "DELETE FROM events WHERE id <= ?"};
+    Prepared insert_delivery{
         db,
         "INSERT INTO webhook_deliveries (event_id, run_id, origin, url, secret, payload, next_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)"};
-    SQLite::Statement retry_delivery{
+    Prepared retry_delivery{
         db,
         "UPDATE webhook_deliveries SET tries = ?, next_ms = ?, last_status = ?, last_error = ?"
         " WHERE event_id = ? AND state = 0"};
-    SQLite::Statement end_delivery{
+    Prepared end_delivery{
         db,
         "UPDATE webhook_deliveries SET state = ?, secret = '', payload = '', tries = ?,"
         " last_status = ?, last_error = ? WHERE event_id = ? AND state = 0"};
-    SQLite::Statement drop_delivery{
-        db,
-        "DELETE FROM webhook_deliveries WHERE event_id = ? AND state <> 0"
-        " AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)"};
-    SQLite::Statement drop_deliveries{
-        db, "DELETE FROM webhook_deliveries WHERE run_id = ? AND state <> 0"};
-    SQLite::Statement delete_run{db, "DELETE FROM runs WHERE seq = ?"};
+    Prepared drop_delivery{db,
+                           "DELETE FROM webhook_deliveries WHERE event_id = ? AND state <> 0"
+                           " AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)"};
+    Prepared drop_deliveries{db, "DELETE FROM webhook_deliveries WHERE run_id = ? AND state <> 0"};
+    Prepared delete_run{db, "DELETE FROM runs WHERE seq = ?"};
 };
 
 // Undoes what one change did, unless it was kept.

@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "store/event.h"
 #include "store/run.h"
@@ -22,11 +23,30 @@ struct Unreadable : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// A statement that is prepared when it is first used, and kept: a daemon that has just started is
+// not held up by those that it may need tomorrow. Throws at its first use what SQLite::Statement
+// throws when it is made.
+class Prepared {
+public:
+    Prepared(SQLite::Database& db, std::string sql) : db_(db), sql_(std::move(sql)) {}
+
+    SQLite::Statement& get() {
+        if (!statement_) statement_.emplace(db_, sql_);
+        return *statement_;
+    }
+
+private:
+    SQLite::Database& db_;
+    std::string sql_;
+    std::optional<SQLite::Statement> statement_;
+};
+
 // One use of a cached statement: bound, stepped, and reset at the end of the scope. Texts are not
 // copied: what is bound must live as long as this.
 class Use {
 public:
     explicit Use(SQLite::Statement& statement) : statement_(statement) {}
+    explicit Use(Prepared& prepared) : statement_(prepared.get()) {}
     ~Use() { statement_.tryReset(); }
     Use(const Use&) = delete;
     Use& operator=(const Use&) = delete;
