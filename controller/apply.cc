@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "controller/file_source.h"
 #include "metrics/log.h"
 #include "store/input_tar.h"
@@ -21,6 +23,10 @@ constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 StepOutcome progress() { return {}; }
 
+bool is_untouched(const PathStat& claim) {
+    return claim.mtime_ns == store::kClaimMtimeS * kNsPerSecond && claim.size == 0;
+}
+
 StepOutcome failed(const EngineError& error) {
     return {error.is_engine_down() ? Kind::engine_down : Kind::retry,
             fmt::format("{}: {} ({})", error.call, error.message, to_string(error.kind))};
@@ -33,6 +39,7 @@ void forget_container(Evidence& evidence, Container knowledge) {
     evidence.create_warnings.clear();
     evidence.violations.clear();
     evidence.verified = false;
+    evidence.put_is_safe = false;
     evidence.inputs_put = false;
     evidence.rebuild = false;
     evidence.name_taken = false;
@@ -60,6 +67,7 @@ asio::awaitable<StepOutcome> Applier::apply(Action action, LivePtr live) {
     if (std::holds_alternative<CreateContainer>(action)) co_return co_await create(live);
     if (const auto* a = std::get_if<InspectContainer>(&action))
         co_return co_await inspect(a->by_name, live);
+    if (std::holds_alternative<ReadClaim>(action)) co_return co_await read_claim(live);
     if (std::holds_alternative<PutInputs>(action)) co_return co_await put_inputs(live);
     if (std::holds_alternative<StartContainer>(action)) co_return co_await start(live);
     if (const auto* a = std::get_if<KillContainer>(&action))
@@ -78,10 +86,12 @@ asio::awaitable<StepOutcome> Applier::create(LivePtr live) {
     const auto image_id = images_.prepared_id(run.spec.image);
     if (image_id.empty()) co_return StepOutcome{Kind::retry, "its prepared image was forgotten"};
     auto sandbox = make_sandbox(settings_.sandbox, run, *live->record.attempt, image_id);
+    const bool makes_volume = std::exchange(live->evidence.volume_unmade, false);
     auto reply = co_await engine_.create_container(std::move(sandbox));
     auto& ev = live->evidence;
     if (reply) {
         forget_container(ev, Container::present);
+        ev.put_is_safe = makes_volume;
         ev.container_id = reply->id;
         ev.state = ContainerState::created;
         ev.create_warnings = reply->warnings;
@@ -157,6 +167,20 @@ void Applier::fold_inspected(const ContainerFacts& facts, Live& live) const {
         ev.violations += sentence;
     }
     ev.verified = ev.violations.empty();
+}
+
+asio::awaitable<StepOutcome> Applier::read_claim(LivePtr live) {
+    auto stat = co_await engine_.stat_path(live->evidence.container_id, std::string(kClaimPath));
+    auto& ev = live->evidence;
+    if (!stat && stat.error().kind != E::not_found) co_return failed(stat.error());
+    // Not there: no inputs ever came, so nothing could run. Or the container is gone, and a PUT
+    // to it finds nothing.
+    if (!stat || is_untouched(*stat)) {
+        ev.put_is_safe = true;
+    } else {
+        ev.claim = Claim::taken;
+    }
+    co_return progress();
 }
 
 asio::awaitable<StepOutcome> Applier::put_inputs(LivePtr live) {
@@ -335,7 +359,7 @@ asio::awaitable<StepOutcome> Applier::probe_claim(LivePtr live) {
         live->evidence.claim_error = "the volume was emptied";
         co_return progress();
     }
-    const bool untouched = stat->mtime_ns == store::kClaimMtimeS * kNsPerSecond && stat->size == 0;
+    const bool untouched = is_untouched(*stat);
     live->evidence.claim = untouched ? Claim::untouched : Claim::taken;
     metrics::log_info("fenced", {{"run", live->record.run.id},
                                  {"attempt", live->record.attempt->number},

@@ -41,6 +41,7 @@ public:
 private:
     boost::asio::awaitable<StepOutcome> create(LivePtr live);
     boost::asio::awaitable<StepOutcome> inspect(bool by_name, LivePtr live);
+    boost::asio::awaitable<StepOutcome> read_claim(LivePtr live);
     boost::asio::awaitable<StepOutcome> put_inputs(LivePtr live);
     boost::asio::awaitable<StepOutcome> start(LivePtr live);
     boost::asio::awaitable<StepOutcome> kill(std::string signal, LivePtr live);

@@ -222,6 +222,10 @@ struct WordsFor {
         return {"Looking at its container",
                 "nothing is concluded from what was not seen: it is looked at first", ""};
     }
+    Words operator()(const ReadClaim&) const {
+        return {"Looking whether anything has run in its volume",
+                "its container is not the first one there", ""};
+    }
     Words operator()(const PutInputs&) const {
         return {"Sending its inputs", "its container is there, and nothing has run in it", ""};
     }

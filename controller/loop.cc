@@ -34,7 +34,8 @@ WorkClass class_of(const Action& action) {
     if (std::holds_alternative<StartContainer>(action)) return WorkClass::start;
     if (std::holds_alternative<PutInputs>(action)) return WorkClass::put;
     if (std::holds_alternative<CreateContainer>(action)) return WorkClass::create;
-    if (std::holds_alternative<ProbeClaim>(action)) return WorkClass::probe;
+    if (std::holds_alternative<ReadClaim>(action) || std::holds_alternative<ProbeClaim>(action))
+        return WorkClass::probe;
     if (std::holds_alternative<FenceContainer>(action)) return WorkClass::fence;
     return WorkClass::remove;
 }
@@ -420,6 +421,7 @@ void Loop::fold_commit(const store::Mutation& mutation, Live& live) {
     if (std::holds_alternative<store::BindAttempt>(mutation)) {
         live.granted_prepare = false;
         live.evidence = {};
+        live.evidence.volume_unmade = true;
     } else if (std::holds_alternative<store::RecordStartIntent>(mutation)) {
         live.granted_start = false;
         live.evidence.start = Evidence::Start::armed;

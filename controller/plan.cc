@@ -117,6 +117,11 @@ private:
 
     Action bound() const {
         if (cancel_requested()) return finish(Phase::cancelled, Reason::CancelRequested, "");
+        if (ev_.claim == Claim::taken) {
+            return finish(Phase::lost, Reason::KilledExternally,
+                          "somebody else had started its container, and removed it: the claim in "
+                          "its volume is taken, and it is not run again");
+        }
         return build();
     }
 
@@ -197,7 +202,10 @@ private:
         if (ev_.state != ContainerState::created) return started_by_somebody();
         if (ev_.rebuild) return FenceContainer{};
         if (!ev_.create_warnings.empty() || !ev_.violations.empty()) return unverified();
-        if (!ev_.inputs_put) return PutInputs{};
+        if (!ev_.inputs_put) {
+            if (!ev_.put_is_safe) return ReadClaim{};
+            return PutInputs{};
+        }
         // Read back after the PUT, which made the claim: who had started it before is seen now,
         // and who starts it from now on takes a claim that stays taken.
         if (!ev_.facts) return InspectContainer{};
@@ -437,20 +445,12 @@ bool holds_run_slot(const RunRecord& record, const Evidence& evidence) {
 }
 
 std::string_view name_of(const Action& action) {
-    static constexpr std::string_view kNames[] = {"Wait",
-                                                  "Forget",
-                                                  "Commit",
-                                                  "EnsureImage",
-                                                  "CreateContainer",
-                                                  "InspectContainer",
-                                                  "PutInputs",
-                                                  "StartContainer",
-                                                  "KillContainer",
-                                                  "FenceContainer",
-                                                  "ProbeClaim",
-                                                  "Harvest",
-                                                  "RemoveContainer",
-                                                  "RemoveVolume"};
+    static constexpr std::string_view kNames[] = {
+        "Wait",          "Forget",          "Commit",
+        "EnsureImage",   "CreateContainer", "InspectContainer",
+        "ReadClaim",     "PutInputs",       "StartContainer",
+        "KillContainer", "FenceContainer",  "ProbeClaim",
+        "Harvest",       "RemoveContainer", "RemoveVolume"};
     return kNames[action.index()];
 }
 

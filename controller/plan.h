@@ -8,8 +8,9 @@
 //
 // The start protocol (at most once per attempt), as stages of the attempt:
 //
-//   bound         names and nonce are committed. create -> PUT inputs, which makes the claim ->
-//                 read back: every limit in force, not started by anybody -> wait for a run slot
+//   bound         names and nonce are committed. create -> read the claim, unless the volume is
+//                 new -> PUT inputs, which makes the claim new -> read back: every limit in force,
+//                 not started by anybody -> wait for a run slot
 //   start_intent  committed before the one POST /start.
 //                 204 or 304, or seen running or ended        -> started
 //                 refused by the engine, container still there -> failed
@@ -57,6 +58,9 @@ struct HarvestEvidence {
 };
 
 struct Evidence {
+    // No create was sent for this attempt, which this process bound: its volume is not there yet.
+    bool volume_unmade = false;
+
     // --- the container of the current attempt
     enum class Container { unknown, absent, present } container = Container::unknown;
     std::string container_id;
@@ -72,6 +76,10 @@ struct Evidence {
     // under a script that has run. So a container gets one PUT; to try again, it is removed first,
     // which leaves the late one nothing to find.
     bool rebuild = false;
+    // A PUT also makes the claim new, and so may take away what says that something has run here,
+    // by somebody's hand. It takes nothing away if the volume came with this container, or if the
+    // claim in it was read, through this container, and is not taken.
+    bool put_is_safe = false;
     bool verified = false;     // every limit read back
     std::string violations;    // why it was not
     bool inputs_put = false;   // a PUT of all inputs returned 200 for this container
@@ -90,8 +98,9 @@ struct Evidence {
     std::int64_t start_failures = 0;  // starts of this attempt that the engine failed, seen by us
     store::UnixMs start_failing_since_ms = 0;
     store::UnixMs start_failed_ms = 0;  // the last of them
-    // What the claim in the volume says, read after the container was removed. `untouched` also
-    // when the engine proved by itself that nothing ran. Valid until the next intent.
+    // What the claim in the volume says, read after the container was removed, or through the next
+    // one that was made on it (`taken` only). `untouched` also when the engine proved by itself
+    // that nothing ran. Valid until the next intent.
     enum class Claim { unknown, untouched, taken, volume_gone } claim = Claim::unknown;
     std::string claim_error;  // volume_gone: what was in the way of reading it
 
@@ -156,6 +165,7 @@ struct CreateContainer {};
 struct InspectContainer {
     bool by_name = false;
 };
+struct ReadClaim {};  // through the attempt's own container, which was not started
 struct PutInputs {};
 struct StartContainer {};
 struct KillContainer {
@@ -176,8 +186,8 @@ struct Wait {
 struct Forget {};
 
 using Action = std::variant<Wait, Forget, Commit, EnsureImage, CreateContainer, InspectContainer,
-                            PutInputs, StartContainer, KillContainer, FenceContainer, ProbeClaim,
-                            Harvest, RemoveContainer, RemoveVolume>;
+                            ReadClaim, PutInputs, StartContainer, KillContainer, FenceContainer,
+                            ProbeClaim, Harvest, RemoveContainer, RemoveVolume>;
 
 [[nodiscard]] std::string_view name_of(const Action& action);
 

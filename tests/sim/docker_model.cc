@@ -275,6 +275,7 @@ void DockerModel::run_init(Container& container) {
     execution.container_id = container.id;
     execution.began_ms = world_.now_ms();
     execution.asked = container.asked;
+    execution.volume_ms = volume->second.created_ms;
     execution.inputs_whole = inputs_match && inputs_match(execution.run_id, volume->second.inputs);
     execution.sandbox_whole = !container.limit_dropped;
     const auto process = static_cast<std::int64_t>(executions.size());

@@ -49,6 +49,7 @@ struct Execution {
     bool inputs_whole = false;   // what was PUT is what was submitted
     bool sandbox_whole = false;  // every limit was in force
     bool orphan = false;         // the engine has forgotten that it started it
+    UnixMs volume_ms = 0;        // when the volume was made that it ran in
 };
 
 class DockerModel {

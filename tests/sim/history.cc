@@ -28,7 +28,7 @@ constexpr std::string_view kActNames[] = {
     "restart",      "engine kill",    "engine stop",   "engine hang", "admin remove",
     "admin kill",   "admin stop",     "admin start",   "admin prune", "admin remove volume",
     "foreign name", "foreign labels", "remove images", "disk low",    "second daemon",
-    "orphan",       "foreign mount",
+    "orphan",       "foreign mount",  "admin run",
 };
 static_assert(std::size(kActNames) == kActCount);
 
@@ -415,7 +415,15 @@ void History::act_on_container(const Act& act) {
         }
         const auto full_id = id;
         const auto volume = container.sandbox.volume_name;
+        if (act.kind == Kind::admin_run && container.state != ContainerState::created) continue;
         oracle_.disturbed(container.labels.at(std::string(controller::kLabelRun)));
+        if (act.kind == Kind::admin_run) {
+            (void)model_.start(full_id, false);
+            world_.after(act.duration_ms, [this, full_id] {
+                if (model_.health() == DockerModel::Health::up)
+                    (void)model_.remove(full_id, true, 0);
+            });
+        }
         if (act.kind == Kind::admin_remove) (void)model_.remove(full_id, true, 0);
         if (act.kind == Kind::admin_kill) (void)model_.kill(full_id, "SIGKILL", false);
         if (act.kind == Kind::admin_stop) (void)model_.kill(full_id, "SIGTERM", false);
@@ -735,6 +743,14 @@ Recipe recipe_of(std::uint64_t seed) {
     for (const auto& share : kShares) {
         if (rng.chance(share.chance)) {
             add_acts(recipe, rng, share.kind, 1 + rng.below(2), span_ms);
+        }
+    }
+    Rng hands(seed ^ 0x4a4d'5000'4a4d'5000ULL);  // as above
+    if (hands.chance(0.12)) {
+        add_acts(recipe, hands, Kind::admin_run, 1 + hands.below(2), span_ms);
+        for (auto& act : recipe.acts) {
+            // Mostly at once: before anybody has looked.
+            if (act.kind == Kind::admin_run && hands.chance(0.7)) act.duration_ms = 0;
         }
     }
     return recipe;

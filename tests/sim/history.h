@@ -38,6 +38,7 @@ struct Act {
         second_daemon,   // tries to start on the same data directory
         orphan,          // a container and a volume of ours that no record knows (an old backup)
         foreign_mount,   // somebody's container holds a volume of ours, for duration_ms
+        admin_run,       // docker start of a container of ours, and docker rm -f after duration_ms
     } kind = Kind::submit;
     std::int64_t at_ms = 0;  // since the beginning; with `when`, after that moment
     std::int64_t job = -1;
@@ -46,7 +47,7 @@ struct Act {
     bool when_phase = false;
     store::Phase phase = store::Phase::queued;
 };
-inline constexpr std::size_t kActCount = 22;
+inline constexpr std::size_t kActCount = 23;
 [[nodiscard]] std::string to_string(const Act& act);
 
 struct Recipe {

@@ -295,7 +295,7 @@ void Oracle::begins(const Execution& execution) {
         if (same) continue;
         // Somebody who starts a container of ours by hand and removes it with its volume has
         // removed every trace of it: that a start was not ours to know is theirs to answer for.
-        const bool by_hand = !other.asked && other.container_id != execution.container_id;
+        const bool by_hand = !other.asked && other.volume_ms != execution.volume_ms;
         if (other.run_id == execution.run_id && other.attempt == execution.attempt && !by_hand) {
             world_.violate("I1", fmt::format("attempt {} of {} runs a second time",
                                              execution.attempt, execution.run_id));

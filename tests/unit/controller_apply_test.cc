@@ -275,6 +275,7 @@ std::string known(const Evidence& ev) {
     say(ev.verified, "verified");
     say(!ev.violations.empty(), "violations");
     say(!ev.create_warnings.empty(), "warnings");
+    say(ev.put_is_safe, "safe");
     say(ev.inputs_put, "inputs");
     say(!ev.inputs_error.empty(), "inputs_error");
     say(!ev.rejected.empty(), "rejected");
@@ -329,6 +330,8 @@ void made(W w) { w.made(); }
 void prepared(W w) { w.prepared(); }
 void nothing(W) {}
 
+void first(W w) { w.evidence().volume_unmade = true; }
+
 Lines created(const World&) { return {yes("create mayfly-x-1", CreatedContainer{"id", {}})}; }
 std::function<Lines(const World&)> not_created(E kind) {
     return [kind](const World&) { return Lines{no<CreatedContainer>("create mayfly-x-1", kind)}; };
@@ -336,25 +339,26 @@ std::function<Lines(const World&)> not_created(E kind) {
 
 INSTANTIATE_TEST_SUITE_P(
     Create, ApplyTable,
-    testing::Values(Case{"a container that was made is there, and nothing else is known of it",
-                         nothing, CreateContainer{}, created, "progress", "present created"},
-                    Case{"... nor of what was done to the one before it", prepared,
-                         CreateContainer{}, created, "progress", "present created"},
-                    Case{"a limit that the engine left out is remembered", nothing,
-                         CreateContainer{},
-                         [](const World&) {
-                             return Lines{yes("create mayfly-x-1",
-                                              CreatedContainer{"id", {"no pids limit"}})};
-                         },
-                         "progress", "present created warnings"},
-                    Case{"a name that is taken is no failure: it may be our own", nothing,
-                         CreateContainer{}, not_created(E::conflict), "progress", "name_taken"},
-                    Case{"a request that the engine refuses is not made again", nothing,
-                         CreateContainer{}, not_created(E::rejected), "progress", "rejected"},
-                    Case{"an image that is gone is had again", nothing, CreateContainer{},
-                         not_created(E::not_found), "retry", ""},
-                    Case{"no answer says nothing", nothing, CreateContainer{}, not_created(E::cut),
-                         "engine_down", ""}));
+    testing::Values(
+        Case{"the first one of an attempt brings its volume, in which nothing can have run", first,
+             CreateContainer{}, created, "progress", "present created safe"},
+        Case{"a container that was made is there, and nothing else is known of it", nothing,
+             CreateContainer{}, created, "progress", "present created"},
+        Case{"... nor of what was done to the one before it", prepared, CreateContainer{}, created,
+             "progress", "present created"},
+        Case{"a limit that the engine left out is remembered", nothing, CreateContainer{},
+             [](const World&) {
+                 return Lines{yes("create mayfly-x-1", CreatedContainer{"id", {"no pids limit"}})};
+             },
+             "progress", "present created warnings"},
+        Case{"a name that is taken is no failure: it may be our own", nothing, CreateContainer{},
+             not_created(E::conflict), "progress", "name_taken"},
+        Case{"a request that the engine refuses is not made again", nothing, CreateContainer{},
+             not_created(E::rejected), "progress", "rejected"},
+        Case{"an image that is gone is had again", nothing, CreateContainer{},
+             not_created(E::not_found), "retry", ""},
+        Case{"no answer says nothing", nothing, CreateContainer{}, not_created(E::cut),
+             "engine_down", ""}));
 
 std::function<Lines(const World&)> inspected(const std::function<void(ContainerFacts&)>& change) {
     return [change](const World& w) {
@@ -411,6 +415,30 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"a look that failed is still to be taken", prepared, InspectContainer{},
              [](const World&) { return Lines{no<ContainerFacts>("inspect id", E::server)}; },
              "retry", "present created facts verified inputs look"}));
+
+const std::string kOwnClaim = "stat id /work/.mayfly/claim";
+constexpr std::int64_t kNewNs = store::kClaimMtimeS * 1'000'000'000;
+Line own_claim(std::int64_t size, std::int64_t mtime_ns) {
+    PathStat stat;
+    stat.size = size;
+    stat.mtime_ns = mtime_ns;
+    return yes(kOwnClaim, stat);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    ReadClaim, ApplyTable,
+    testing::Values(Case{"inputs may be put over a claim that nobody took", made, ReadClaim{},
+                         [](const World&) { return Lines{own_claim(0, kNewNs)}; }, "progress",
+                         "present created safe"},
+                    Case{"... and where none ever came", made, ReadClaim{},
+                         [](const World&) { return Lines{no<PathStat>(kOwnClaim, E::not_found)}; },
+                         "progress", "present created safe"},
+                    Case{"... not over one that somebody took", made, ReadClaim{},
+                         [](const World&) { return Lines{own_claim(1, kNewNs + 9)}; }, "progress",
+                         "present created taken"},
+                    Case{"a claim that could not be read is read again", made, ReadClaim{},
+                         [](const World&) { return Lines{no<PathStat>(kOwnClaim, E::server)}; },
+                         "retry", "present created"}));
 
 std::function<Lines(const World&)> not_put(E kind) {
     return [kind](const World&) { return Lines{no<void>("put id /work 20", kind)}; };
@@ -517,7 +545,6 @@ Line claim(std::int64_t size, std::int64_t mtime_ns) {
     stat.mtime_ns = mtime_ns;
     return yes(kStat, stat);
 }
-constexpr std::int64_t kNewNs = store::kClaimMtimeS * 1'000'000'000;
 
 INSTANTIATE_TEST_SUITE_P(
     Fence, ApplyTable,

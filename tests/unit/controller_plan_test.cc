@@ -68,6 +68,7 @@ struct World {
         evidence.container = Container::present;
         evidence.container_id = "id";
         evidence.image_id = "sha256:prepared";
+        evidence.put_is_safe = true;
         evidence.state = ContainerState::created;
         return *this;
     }
@@ -220,8 +221,25 @@ INSTANTIATE_TEST_SUITE_P(
              World().at(Stage::bound).with([](W w) {
                  w.prepared();
                  w.evidence.inputs_put = false;
+                 w.evidence.put_is_safe = true;
              }),
              "PutInputs"},
+        Case{
+            "inputs are not put over what may have run in the volume before",
+            World().at(Stage::bound).just_made().with([](W w) { w.evidence.put_is_safe = false; }),
+            "ReadClaim"},
+        Case{"... and if it has, by somebody's hand, it never runs again",
+             World().at(Stage::bound).just_made().with([](W w) {
+                 w.evidence.put_is_safe = false;
+                 w.evidence.claim = Claim::taken;
+             }),
+             "finish lost KilledExternally"},
+        Case{"... nor when it is cancelled meanwhile",
+             World().at(Stage::bound).just_made().with([](W w) {
+                 w.evidence.claim = Claim::taken;
+                 w.record.run.cancel_requested_ms = 1;
+             }),
+             "finish cancelled CancelRequested"},
         Case{"a prepared run without a run slot waits",
              World().at(Stage::bound).prepared().with([](W w) { w.grants.start = false; }),
              "Wait"},
@@ -334,6 +352,17 @@ INSTANTIATE_TEST_SUITE_P(
                  w.record.run.cancel_requested_ms = 1;
              }),
              "finish cancelled CancelRequested"},
+        Case{"built again on the same volume: its claim is read once more",
+             World().at(Stage::start_intent).just_made().with([](W w) {
+                 w.evidence.claim = Claim::untouched;
+                 w.evidence.put_is_safe = false;
+             }),
+             "ReadClaim"},
+        Case{"... and if it is taken now, the fence comes first",
+             World().at(Stage::start_intent).just_made().with([](W w) {
+                 w.evidence.claim = Claim::taken;
+             }),
+             "FenceContainer"},
         Case{"built again and prepared: a new intent",
              World().at(Stage::start_intent).prepared().with([](W w) {
                  w.evidence.claim = Claim::untouched;
