@@ -8,6 +8,8 @@
    `created` of one that has run): the claim in the volume decides. The run is executed once and
    ends well, or is lost; it is never executed twice. Half of the trials are with live-restore.
 2. A script that fights the claim cannot make it look untouched.
+3. While mayflyd is dead, somebody starts a prepared container by hand and removes it. Its volume
+   is left, and says that the run was executed: it is lost, and not executed again.
 """
 
 import argparse
@@ -161,6 +163,35 @@ def hostile_script(checks, daemon, proxy, engine):
                  run["status"]["phase"], "lost")
 
 
+def started_by_hand(checks, daemon, engine):
+    api = EngineApi(engine.host)
+    witness = rig.StartWitness(api)
+    client = daemon.client
+    holder = client.submit(rig.spec(300))["id"]
+    wait_for(lambda: client.get(holder)["status"]["phase"] == "running")
+    run_id = client.submit(rig.spec(0))["id"]
+    prepared = wait_for(lambda: is_prepared(client.get(run_id)["status"]))
+    checks.check("a run is prepared, and waits for a run slot", prepared, client.get(run_id))
+    container = api.container_of(run_id)
+    daemon.kill()
+    api.request("POST", f"/containers/{container}/start")
+    wait_for(lambda: api.inspect(container)["State"]["Status"] == "exited")
+    api.request("DELETE", f"/containers/{container}")
+    daemon.start()
+    client.cancel(holder)
+    status = client.wait(run_id, 90)["status"]
+    checks.equal("what was started by hand and removed while mayflyd was dead is lost",
+                 (status["phase"], status["reason"]), ("lost", "KilledExternally"))
+    checks.check("it says why", "claim" in (status["message"] or ""), status)
+    client.wait(holder)
+    checks.equal("and it was started once, by that hand", witness.starts.get(run_id), 1)
+    witness.close()
+
+
+def is_prepared(status):
+    return status["phase"] == "preparing" and status["pending_reason"] == "Capacity"
+
+
 def logs_of(api, run_id):
     container = api.container_of(run_id)
     if container is None:
@@ -180,12 +211,14 @@ def main():
     host = engine.start()
     subprocess.run([IMAGES, "busybox"], check=True, env={**os.environ, "DOCKER_HOST": host})
     proxy = FaultProxy(os.path.join(folder, "proxy.sock"), host[len("unix://"):])
-    daemon = Mayflyd(os.path.join(folder, "data"), proxy.host)
+    daemon = Mayflyd(os.path.join(folder, "data"), proxy.host,
+                     ["--max-running", "1", "--prepare-ahead", "1"])
     began = rig.now()
     try:
         daemon.start()
         daemon.client.wait(daemon.client.submit(rig.spec(0))["id"])
         checks.step(hostile_script, checks, daemon, proxy, engine)
+        checks.step(started_by_hand, checks, daemon, engine)
         checks.step(trials, checks, daemon, proxy, engine, random.Random(arguments.seed),
                     arguments.trials)
     finally:
