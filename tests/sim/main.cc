@@ -15,6 +15,7 @@
 
 #include "tests/sim/planted.h"
 #include "tests/sim/probes.h"
+#include "tests/sim/revision.h"
 #include "tests/sim/scenarios.h"
 #include "tests/sim/shrink.h"
 
@@ -42,19 +43,6 @@ struct Options {
     bool list = false;
     std::string mutant;
 };
-
-std::string revision() {
-    std::string text = "unknown";
-    FILE* git = popen("git -C \"" MAYFLY_SOURCE_DIR "\" rev-parse --short HEAD 2>/dev/null", "r");
-    if (git == nullptr) return text;
-    char line[64] = {};
-    if (std::fgets(line, sizeof line, git) != nullptr) {
-        text = line;
-        while (!text.empty() && text.back() == '\n') text.pop_back();
-    }
-    pclose(git);
-    return text;
-}
 
 double seconds_since(steady_clock::time_point began) {
     return std::chrono::duration<double>(steady_clock::now() - began).count();
@@ -160,7 +148,7 @@ json play_seeds(const Options& options, std::int64_t worker) {
 
 void explain(std::uint64_t seed) {
     const auto story = shrink(recipe_of(seed), kShrinkReplays);
-    fmt::print("\nseed {} at revision {}: {}: {}\n{}", seed, revision(), story.outcome.invariant,
+    fmt::print("\nseed {} at revision {}: {}: {}\n{}", seed, kRevision, story.outcome.invariant,
                story.outcome.message, tell(story));
     fmt::print("see it: mayfly-sim --seeds 1 --from {} --trace   ({} replays to make it short)\n",
                seed, story.replays);
@@ -185,7 +173,7 @@ int run_seeds(Options options) {
                 std::chrono::system_clock::now().time_since_epoch().count() / 1'000'000) *
             1'000;
     }
-    fmt::print("from seed {}, revision {}\n", options.from, revision());
+    fmt::print("from seed {}, revision {}\n", options.from, kRevision);
     std::fflush(stdout);
     const auto began = steady_clock::now();
     const auto results =
