@@ -1,7 +1,7 @@
 """The simulator's part of tests/run.sh.
 
     python3 tests/sim/suite.py             fresh seeds, rare branches, crash points, planted faults
-    python3 tests/sim/suite.py --million   10^6 seeds, and nothing else; 95 minutes on two cores
+    python3 tests/sim/suite.py --million   10^6 seeds, and nothing else; about two hours
     python3 tests/sim/suite.py --seeds N [--from S]    N seeds from S on, and nothing else
 
 It needs MAYFLY_BUILD, the folder with mayfly-sim and mayfly-sim-mutants.
